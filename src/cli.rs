@@ -1,0 +1,131 @@
+//! The command line: global options and the list of subcommands.
+//!
+//! Each subcommand's own arguments stand in its module, with the texts that `--help`,
+//! the man pages and the offline guide are made from.
+
+use std::path::PathBuf;
+
+use clap::builder::styling::{AnsiColor, Styles};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::commands;
+
+/// The colours of `--help`.
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Green.on_default().bold())
+    .usage(AnsiColor::Green.on_default().bold())
+    .literal(AnsiColor::Cyan.on_default().bold())
+    .placeholder(AnsiColor::Cyan.on_default());
+
+/// A personal AI chatbot for the command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "pachat",
+    version,
+    styles = STYLES,
+    about = "A personal AI chatbot for the command line that keeps every conversation",
+    long_about = LONG_ABOUT,
+    after_help = "Ask the built-in manual anything, offline: pachat send -m builtin/guide 'where are my files?'",
+    after_long_help = crate::manual::after_long_help(),
+    arg_required_else_help = true,
+    max_term_width = 100
+)]
+pub struct Cli {
+    /// Options that every subcommand takes.
+    #[command(flatten)]
+    pub global: Global,
+
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const LONG_ABOUT: &str = "\
+A personal AI chatbot for the command line. It talks to OpenRouter or any server with an \
+OpenAI-compatible chat-completions API, and keeps every conversation in plain files.
+
+Examples:
+  pachat chat                              talk, all day
+  git diff | pachat send 'review this'     ask from a pipe
+  pachat send -c 'and in one sentence?'    go on with the last conversation
+  pachat list --search kubernetes          find it again";
+
+/// Options that every subcommand takes.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Global options")]
+pub struct Global {
+    /// Keep everything under this directory
+    #[arg(long, global = true, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
+    pub data_dir: Option<PathBuf>,
+
+    /// Read this file of settings instead of config/app_config.json
+    #[arg(long, global = true, value_name = "FILE", value_hint = clap::ValueHint::FilePath, hide_short_help = true)]
+    pub config_file: Option<PathBuf>,
+
+    /// Read variables from this file instead of the configuration directory's .env
+    #[arg(long, global = true, value_name = "FILE", value_hint = clap::ValueHint::FilePath, hide_short_help = true)]
+    pub env_file: Option<PathBuf>,
+
+    /// Read the API key from this file
+    #[arg(long, global = true, value_name = "FILE", value_hint = clap::ValueHint::FilePath, hide_short_help = true)]
+    pub api_key_file: Option<PathBuf>,
+
+    /// Talk to this server: its base URL, as a rule ending in /v1
+    #[arg(long, global = true, value_name = "URL", value_hint = clap::ValueHint::Url, hide_short_help = true)]
+    pub base_url: Option<String>,
+
+    /// Allow sending the key over plain http to another machine
+    #[arg(long, global = true, hide_short_help = true)]
+    pub insecure_http: bool,
+
+    /// Wait at most this many seconds for another pachat to finish with a conversation
+    #[arg(long, global = true, value_name = "SECONDS", hide_short_help = true)]
+    pub lock_timeout: Option<u64>,
+
+    /// Answer yes to every question
+    #[arg(long, global = true, hide_short_help = true)]
+    pub yes: bool,
+
+    /// When to use colour
+    #[arg(long, global = true, value_name = "WHEN", hide_short_help = true)]
+    pub color: Option<ColorChoice>,
+
+    /// Say nothing on stderr but errors
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+
+    /// Say more on stderr (-vv for every detail)
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
+
+/// When to use colour.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ColorChoice {
+    /// Where a person looks, unless `NO_COLOR` is set
+    #[default]
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Talk with a model
+    Chat(commands::chat::ChatArgs),
+    /// Send one prompt, print the reply
+    Send(commands::send::SendArgs),
+    /// List conversations, newest first
+    List(commands::list::ListArgs),
+    /// Print a conversation as Markdown, text, JSON or JSON Lines
+    Export(commands::export::ExportArgs),
+    /// List the models that can be asked
+    Models(commands::models::ModelsArgs),
+    /// See and change settings and the API key
+    Config(commands::config::ConfigArgs),
+    /// Print the script that completes pachat's commands in a shell
+    Completions(commands::completions::CompletionsArgs),
+}

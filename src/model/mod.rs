@@ -1,0 +1,12 @@
+//! Values and their invariants. No I/O, no clock, no randomness: what needs the
+//! host lives in `platform`, what touches a file lives in `store`.
+
+pub mod error;
+pub mod id;
+pub mod record;
+pub mod reply;
+pub mod request;
+pub mod secret;
+pub mod size;
+pub mod time;
+pub mod usd;

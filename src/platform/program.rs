@@ -1,0 +1,72 @@
+//! Other programs: a person's editor, a command that prints a key.
+
+use std::io;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// Runs other programs.
+pub trait Programs {
+    /// Runs a command line through the platform's shell and returns what it printed.
+    /// Its stdin is empty; its stderr is the person's.
+    fn capture(&self, command: &str) -> io::Result<Captured>;
+
+    /// Opens a file in an editor and waits. `editor` may carry arguments.
+    fn edit(&self, editor: &str, file: &Path) -> io::Result<bool>;
+}
+
+/// What a command printed, and whether it succeeded.
+pub struct Captured {
+    /// Its standard output.
+    pub stdout: Vec<u8>,
+    /// Whether it ended with exit code 0.
+    pub success: bool,
+}
+
+/// Real processes.
+pub struct RealPrograms;
+
+impl Programs for RealPrograms {
+    fn capture(&self, command: &str) -> io::Result<Captured> {
+        let output = shell(command)
+            .stdin(Stdio::null())
+            .stderr(Stdio::inherit())
+            .output()?;
+        Ok(Captured {
+            stdout: output.stdout,
+            success: output.status.success(),
+        })
+    }
+
+    fn edit(&self, editor: &str, file: &Path) -> io::Result<bool> {
+        // Through the shell, as git does, so that `code --wait` and quoted paths work; the
+        // file is handed over as an argument, so its name is never interpreted.
+        #[cfg(unix)]
+        let mut command = {
+            let mut command = Command::new("sh");
+            command
+                .arg("-c")
+                .arg(format!("{editor} \"$1\""))
+                .arg(editor)
+                .arg(file);
+            command
+        };
+        #[cfg(not(unix))]
+        let mut command = {
+            let mut words = editor.split_whitespace();
+            let mut command = Command::new(words.next().unwrap_or("notepad"));
+            command.args(words).arg(file);
+            command
+        };
+        Ok(command.status()?.success())
+    }
+}
+
+fn shell(command: &str) -> Command {
+    #[cfg(unix)]
+    let (program, flag) = ("sh", "-c");
+    #[cfg(not(unix))]
+    let (program, flag) = ("cmd", "/C");
+    let mut shell = Command::new(program);
+    shell.arg(flag).arg(command);
+    shell
+}

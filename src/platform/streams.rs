@@ -1,0 +1,86 @@
+//! Standard input, output and error, and prompts for secrets.
+
+use std::io::{self, BufRead, Write};
+
+use zeroize::Zeroizing;
+
+/// Standard input.
+pub struct Input {
+    /// The bytes.
+    pub reader: Box<dyn BufRead + Send>,
+    /// Whether a person types them.
+    pub is_terminal: bool,
+}
+
+/// Standard output or standard error. Unbuffered: who writes decides when.
+pub struct Output {
+    /// Where bytes go.
+    pub writer: Box<dyn Write + Send>,
+    /// Whether a person reads them.
+    pub is_terminal: bool,
+}
+
+/// Asks for a secret without showing it.
+pub trait Secrets {
+    /// Prompts on the terminal itself, whatever stdin is. An error of kind
+    /// `NotFound` or `Unsupported` means that there is no terminal.
+    fn ask(&self, prompt: &str) -> io::Result<Zeroizing<String>>;
+}
+
+/// Prompts on the controlling terminal.
+pub struct TerminalSecrets;
+
+impl Secrets for TerminalSecrets {
+    fn ask(&self, prompt: &str) -> io::Result<Zeroizing<String>> {
+        rpassword::prompt_password(prompt).map(Zeroizing::new)
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the door")]
+pub(super) fn real_stdin() -> Input {
+    let stdin = io::stdin();
+    let is_terminal = io::IsTerminal::is_terminal(&stdin);
+    Input {
+        reader: Box::new(io::BufReader::new(stdin)),
+        is_terminal,
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the door")]
+pub(super) fn real_stdout() -> Output {
+    let stdout = io::stdout();
+    let is_terminal = io::IsTerminal::is_terminal(&stdout);
+    Output {
+        writer: Box::new(Unbuffered(stdout)),
+        is_terminal,
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the door")]
+pub(super) fn real_stderr() -> Output {
+    let stderr = io::stderr();
+    let is_terminal = io::IsTerminal::is_terminal(&stderr);
+    Output {
+        writer: Box::new(stderr),
+        is_terminal,
+    }
+}
+
+/// Standard output without the line buffering of the standard library, which would
+/// split one piece of a reply into several writes and hold back the last line.
+struct Unbuffered(io::Stdout);
+
+impl Write for Unbuffered {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        // A line writer passes a long write through and buffers a short tail; flushing
+        // right away means that nothing shown is ever only in this buffer.
+        let mut lock = self.0.lock();
+        let written = lock.write(bytes)?;
+        lock.flush()?;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}

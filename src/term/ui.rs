@@ -1,0 +1,160 @@
+//! The two channels: stdout is data, stderr is talk.
+
+use std::io::{self, Write};
+
+use crate::model::error::{Error, Kind, Result, describe};
+use crate::platform::Output;
+
+use super::clean::{clean, clean_line};
+
+/// How much pachat says on stderr.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Talk {
+    /// Errors only.
+    Quiet,
+    /// Notes, too.
+    Normal,
+    /// Details, too.
+    Verbose,
+}
+
+/// Where colour goes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Colour {
+    /// On standard output.
+    pub stdout: bool,
+    /// On standard error.
+    pub stderr: bool,
+}
+
+/// Everything that pachat shows goes through here.
+pub struct Ui {
+    stdout: Output,
+    stderr: Output,
+    talk: Talk,
+    colour: Colour,
+}
+
+impl Ui {
+    /// Channels that say as much as `talk` allows.
+    pub fn new(stdout: Output, stderr: Output, talk: Talk, colour: Colour) -> Self {
+        Self {
+            stdout,
+            stderr,
+            talk,
+            colour,
+        }
+    }
+
+    /// Whether a person reads standard output.
+    pub fn stdout_is_terminal(&self) -> bool {
+        self.stdout.is_terminal
+    }
+
+    /// Whether a person reads standard error.
+    pub fn stderr_is_terminal(&self) -> bool {
+        self.stderr.is_terminal
+    }
+
+    /// Where colour goes.
+    pub fn colour(&self) -> Colour {
+        self.colour
+    }
+
+    /// How much is said.
+    pub fn talk(&self) -> Talk {
+        self.talk
+    }
+
+    /// Data, byte for byte, on standard output. A reader that went away is an error of
+    /// kind [`Kind::Closed`], which ends the program quietly.
+    pub fn data(&mut self, bytes: &[u8]) -> Result<()> {
+        match self
+            .stdout
+            .writer
+            .write_all(bytes)
+            .and_then(|()| self.stdout.writer.flush())
+        {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                Err(Error::new(Kind::Closed, "standard output is closed"))
+            }
+            Err(error) => {
+                Err(Error::new(Kind::Io, "cannot write to standard output").why(describe(&error)))
+            }
+        }
+    }
+
+    /// A text for people on standard output: cleaned on a terminal, exact in a pipe.
+    pub fn text(&mut self, text: &str) -> Result<()> {
+        if self.stdout.is_terminal {
+            self.data(clean(text).as_bytes())
+        } else {
+            self.data(text.as_bytes())
+        }
+    }
+
+    /// One line of talk on standard error, unless quiet.
+    pub fn note(&mut self, line: &str) {
+        if self.talk >= Talk::Normal {
+            self.stderr_line(line);
+        }
+    }
+
+    /// One line of talk on standard error, if verbose.
+    pub fn detail(&mut self, line: &str) {
+        if self.talk >= Talk::Verbose {
+            self.stderr_line(line);
+        }
+    }
+
+    /// A warning: something is odd, and the work goes on.
+    pub fn warn(&mut self, line: &str) {
+        if self.talk >= Talk::Normal {
+            self.stderr_line(&format!("pachat: warning: {line}"));
+        }
+    }
+
+    /// Bytes for the terminal on standard error, such as a prompt; nothing if quiet.
+    pub fn talk_raw(&mut self, bytes: &[u8]) {
+        if self.talk >= Talk::Normal {
+            // Who cannot be talked to cannot be told so.
+            let _ = self
+                .stderr
+                .writer
+                .write_all(bytes)
+                .and_then(|()| self.stderr.writer.flush());
+        }
+    }
+
+    /// An error: what, why, then file, cause and hint, each on a line. Always shown.
+    pub fn error(&mut self, error: &Error) {
+        if error.kind() == Kind::Closed {
+            return;
+        }
+        let (red, off) = if self.colour.stderr {
+            ("\x1b[1;31m", "\x1b[0m")
+        } else {
+            ("", "")
+        };
+        let mut text = format!("{red}pachat:{off} {}\n", clean_line(&error.headline()));
+        if let Some(path) = error.path_ref() {
+            text.push_str(&format!(
+                "  file: {}\n",
+                clean_line(&path.display().to_string())
+            ));
+        }
+        if let Some(cause) = error.cause_text() {
+            text.push_str(&format!("  cause: {}\n", clean_line(cause)));
+        }
+        if let Some(hint) = error.hint_text() {
+            text.push_str(&format!("  hint: {}\n", clean_line(hint)));
+        }
+        let _ = self.stderr.writer.write_all(text.as_bytes());
+    }
+
+    fn stderr_line(&mut self, line: &str) {
+        let line = format!("{}\n", clean_line(line));
+        let _ = self.stderr.writer.write_all(line.as_bytes());
+    }
+}
