@@ -1,1 +1,7 @@
-//! To be described.
+//! What pachat does: a turn, a list, an export. No command line, no printing, no
+//! environment: everything arrives as a value.
+
+pub mod export;
+pub mod listing;
+pub mod prompt;
+pub mod turn;

@@ -1,1 +1,213 @@
-//! To be described.
+//! The store: conversations as plain files that lose nothing.
+//!
+//! Invariants:
+//! - A file `<id>.jsonl` begins with a complete header line, from the moment it has that
+//!   name: it is written under another name, synced, and renamed.
+//! - A conversation is only ever appended to, whole lines in one write, under its turn lock.
+//! - What was acknowledged is synced; what was shown is at least in the side file.
+//! - Nothing is overwritten that could not be read; repair moves bytes to `quarantine/`.
+//! - Locks are the kernel's, so nothing is ever stale.
+
+pub mod atomic;
+pub mod layout;
+pub mod lock;
+pub mod partial;
+pub mod read;
+pub mod resolve;
+pub mod writer;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::model::error::{Error, Kind, Result};
+use crate::platform::disk::LockMode;
+use crate::platform::{Clock, Disk, Random};
+
+use layout::Layout;
+use lock::{Lock, Patience};
+
+/// The version of the store's format that this program writes.
+pub const FORMAT: u32 = 1;
+
+/// A migration from one format to the next.
+type Migration = fn(&Store) -> Result<()>;
+
+/// `MIGRATIONS[n]` takes a store from format `n + 1` to `n + 2`. Empty as long as there is
+/// only one format.
+const MIGRATIONS: [Migration; FORMAT as usize - 1] = [];
+
+/// A data directory. Making one touches nothing.
+#[derive(Clone)]
+pub struct Store {
+    layout: Layout,
+    disk: Arc<dyn Disk>,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
+    /// Set by the first failed sync: from then on this process writes nothing more, because
+    /// it can no longer know what is on the disk.
+    sync_failed: Arc<AtomicBool>,
+}
+
+impl Store {
+    /// The store below `root`.
+    pub fn new(
+        root: PathBuf,
+        disk: Arc<dyn Disk>,
+        clock: Arc<dyn Clock>,
+        random: Arc<dyn Random>,
+    ) -> Self {
+        Self {
+            layout: Layout::new(root),
+            disk,
+            clock,
+            random,
+            sync_failed: Arc::default(),
+        }
+    }
+
+    /// Where things are.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// The disk.
+    pub fn disk(&self) -> &dyn Disk {
+        self.disk.as_ref()
+    }
+
+    /// The clock.
+    pub fn clock(&self) -> &dyn Clock {
+        self.clock.as_ref()
+    }
+
+    /// Randomness.
+    pub fn random(&self) -> &dyn Random {
+        self.random.as_ref()
+    }
+
+    /// Checks that this program can read the store. A store that does not exist yet is fine.
+    pub fn check(&self) -> Result<()> {
+        match self.format()? {
+            Some(format) if format > FORMAT => Err(too_new(&self.layout.version(), format)),
+            _ => Ok(()),
+        }
+    }
+
+    fn note_failed_sync(&self) {
+        self.sync_failed.store(true, Ordering::SeqCst);
+    }
+
+    fn refuse_after_failed_sync(&self) -> Result<()> {
+        if self.sync_failed.load(Ordering::SeqCst) {
+            return Err(Error::new(Kind::Io, "nothing more is written")
+                .why("the disk failed to make earlier data durable")
+                .hint("check the disk, then run pachat again"));
+        }
+        Ok(())
+    }
+
+    /// The format version of the files, `None` where there is none yet.
+    fn format(&self) -> Result<Option<u32>> {
+        let path = self.layout.version();
+        let bytes = match self.disk.read(&path, 64) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(Error::io("cannot read the data directory", &path, &error)),
+        };
+        let text = String::from_utf8_lossy(&bytes);
+        text.trim().parse().map(Some).map_err(|_| {
+            Error::new(
+                Kind::Malformed,
+                "cannot tell the format of the data directory",
+            )
+            .why("VERSION holds no number")
+            .path(&path)
+            .hint(format!(
+                "if this is pachat's own directory, write {FORMAT} into the file"
+            ))
+        })
+    }
+
+    /// Makes the directories that writing needs, brings an older store up to date and takes
+    /// the store's lock, shared: as long as it is held, nothing replaces the store's files.
+    pub fn enter(&self, patience: &mut Patience<'_>) -> Result<Lock> {
+        let format = self.format()?;
+        if format.is_none() {
+            for directory in [self.layout.active_dir(), self.layout.run_dir()] {
+                atomic::create_dirs(self.disk(), &directory)?;
+            }
+        }
+        let store_lock = self.layout.store_lock();
+        let mut take =
+            |mode| lock::acquire(&self.disk, self.clock(), &store_lock, mode, false, patience);
+        match format {
+            None => {
+                let lock = take(LockMode::Shared)?;
+                // Several first users may do this at once; each writes the same.
+                let content = format!("{FORMAT}\n");
+                atomic::replace(
+                    self.disk(),
+                    self.random(),
+                    &self.layout.version(),
+                    content.as_bytes(),
+                )?;
+                Ok(lock)
+            }
+            Some(FORMAT) => match take(LockMode::Shared) {
+                // Somebody cleared `run/`, as one may.
+                Err(error)
+                    if error.kind() == Kind::Io
+                        && self.disk.stat(&self.layout.run_dir()).is_err() =>
+                {
+                    atomic::create_dirs(self.disk(), &self.layout.run_dir())?;
+                    take(LockMode::Shared)
+                }
+                other => other,
+            },
+            Some(newer) if newer > FORMAT => Err(too_new(&self.layout.version(), newer)),
+            Some(older) => {
+                let exclusive = take(LockMode::Exclusive)?;
+                self.migrate(older)?;
+                drop(exclusive);
+                take(LockMode::Shared)
+            }
+        }
+    }
+
+    /// Runs the migrations from format `from` on, under the exclusive lock. Each one must be
+    /// repeatable: a crash in it leaves the old version number.
+    fn migrate(&self, from: u32) -> Result<()> {
+        for format in from..FORMAT {
+            let Some(migration) = MIGRATIONS.get((format as usize).wrapping_sub(1)) else {
+                return Err(Error::new(
+                    Kind::Malformed,
+                    format!("format {format} of the data directory is unknown"),
+                )
+                .path(&self.layout.version()));
+            };
+            migration(self)?;
+            let content = format!("{}\n", format + 1);
+            atomic::replace(
+                self.disk(),
+                self.random(),
+                &self.layout.version(),
+                content.as_bytes(),
+            )?;
+        }
+        Ok(())
+    }
+}
+
+fn too_new(path: &Path, format: u32) -> Error {
+    Error::new(
+        Kind::Malformed,
+        "the data directory is newer than this pachat",
+    )
+    .why(format!(
+        "it has format {format}, and this version knows formats up to {FORMAT}"
+    ))
+    .path(path)
+    .hint("install the current version of pachat")
+}

@@ -1,0 +1,168 @@
+//! Reading: without a lock, because files only grow and a reader stops at the last line feed.
+
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use flate2::read::MultiGzDecoder;
+
+use crate::model::conversation::Conversation;
+use crate::model::error::{Error, Kind, Result};
+use crate::model::id::ConversationId;
+use crate::platform::disk::{FileKind, LockMode, Open};
+
+use super::Store;
+use super::partial::{self, Remains};
+
+/// The most bytes that a conversation may have to be read at all: far above the limit for
+/// writing, so that a file made elsewhere still opens.
+const LARGEST: u64 = 1 << 30;
+
+/// A conversation as it was read.
+pub struct Loaded {
+    /// What it says.
+    pub conversation: Conversation,
+    /// Its lines, byte for byte, up to the last line feed.
+    pub lines: Vec<u8>,
+    /// Whether it is archived.
+    pub archived: bool,
+}
+
+/// Which conversations to look at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Those in use.
+    Active,
+    /// Those put away.
+    Archived,
+    /// Both.
+    All,
+}
+
+impl Store {
+    /// Reads one conversation, wherever it is.
+    pub fn read(&self, id: &ConversationId) -> Result<Loaded> {
+        let path = self.layout().active(id);
+        let (bytes, path, archived) = match self.disk().read(&path, LARGEST) {
+            Ok(bytes) => (bytes, path, false),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let path = self.layout().archived(id);
+                (self.inflate(&path)?, path, true)
+            }
+            Err(error) => return Err(Error::io("cannot read the conversation", &path, &error)),
+        };
+        parse(bytes, &path, archived)
+    }
+
+    /// The content of an archived conversation.
+    pub(super) fn inflate(&self, path: &Path) -> Result<Vec<u8>> {
+        let cannot = |error: io::Error| match error.kind() {
+            io::ErrorKind::NotFound => Error::new(Kind::NotFound, "no such conversation")
+                .hint("see them all: pachat list --all"),
+            io::ErrorKind::InvalidInput | io::ErrorKind::UnexpectedEof => {
+                Error::new(Kind::Malformed, "an archived conversation is damaged")
+                    .path(path)
+                    .cause(error)
+            }
+            _ => Error::io("cannot read an archived conversation", path, &error),
+        };
+        let file = self.disk().open(path, Open::Read).map_err(cannot)?;
+        let mut bytes = Vec::new();
+        MultiGzDecoder::new(file)
+            .take(LARGEST)
+            .read_to_end(&mut bytes)
+            .map_err(cannot)?;
+        Ok(bytes)
+    }
+
+    /// The ids in `scope`, oldest first. A data directory that does not exist has none.
+    pub fn ids(&self, scope: Scope) -> Result<Vec<ConversationId>> {
+        let mut ids = Vec::new();
+        if scope != Scope::Archived {
+            ids.extend(self.ids_in(&self.layout().active_dir(), ".jsonl")?);
+        }
+        if scope != Scope::Active {
+            ids.extend(self.ids_in(&self.layout().archived_dir(), ".jsonl.gz")?);
+        }
+        ids.sort_unstable();
+        // One being archived or taken back is briefly in both places.
+        ids.dedup();
+        Ok(ids)
+    }
+
+    fn ids_in(&self, directory: &Path, suffix: &str) -> Result<Vec<ConversationId>> {
+        let entries = match self.disk().read_dir(directory) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => {
+                return Err(Error::io(
+                    "cannot list the conversations",
+                    directory,
+                    &error,
+                ));
+            }
+        };
+        Ok(entries
+            .iter()
+            .filter(|entry| entry.kind == FileKind::File)
+            .filter_map(|entry| entry.name.to_str()?.strip_suffix(suffix)?.parse().ok())
+            .collect())
+    }
+
+    /// What the side file of a conversation holds, if there is one.
+    pub fn remains(&self, id: &ConversationId) -> Result<Option<Remains>> {
+        let path = self.layout().partial(id);
+        match self.disk().read(&path, LARGEST) {
+            Ok(bytes) => Ok(Some(partial::parse(&bytes))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Error::io(
+                "cannot read the side file of a reply",
+                &path,
+                &error,
+            )),
+        }
+    }
+
+    /// Whether somebody is in the middle of a turn. The answer may be old when it arrives.
+    pub fn is_busy(&self, id: &ConversationId) -> bool {
+        self.disk()
+            .open(&self.layout().turn_lock(id), Open::Read)
+            .and_then(|file| file.try_lock(LockMode::Shared))
+            .is_ok_and(|free| !free)
+    }
+
+    /// The conversation whose file changed last.
+    pub fn last(&self) -> Result<Option<ConversationId>> {
+        let newest = self.ids(Scope::Active)?.into_iter().filter_map(|id| {
+            let modified = self
+                .disk()
+                .stat(&self.layout().active(&id))
+                .ok()?
+                .modified?;
+            Some((modified, id))
+        });
+        Ok(newest.max().map(|(_, id)| id))
+    }
+
+    /// Where a conversation is, if it exists.
+    pub fn locate(&self, id: &ConversationId) -> Option<PathBuf> {
+        [self.layout().active(id), self.layout().archived(id)]
+            .into_iter()
+            .find(|path| self.disk().stat(path).is_ok())
+    }
+}
+
+/// Folds the bytes of a file, and takes off a line that is cut or still being written.
+pub(super) fn parse(mut bytes: Vec<u8>, path: &Path, archived: bool) -> Result<Loaded> {
+    let conversation = Conversation::parse(&bytes).map_err(|why| {
+        Error::new(Kind::Malformed, "cannot read the conversation")
+            .why(why)
+            .path(path)
+            .hint("the file is left as it is; look at it with any text editor")
+    })?;
+    bytes.truncate(bytes.len() - conversation.torn);
+    Ok(Loaded {
+        conversation,
+        lines: bytes,
+        archived,
+    })
+}
