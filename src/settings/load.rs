@@ -1,0 +1,259 @@
+//! Putting the sources together, strongest first.
+//!
+//! Layer: settings. Reads at most two small files; creates nothing.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use crate::cli::Global;
+use crate::model::error::{Error, Kind, Result};
+use crate::model::secret::Secret;
+use crate::platform::{Disk, Environment};
+
+use super::dotenv::{self, Dotenv, PREFIX};
+use super::{Entry, Fallback, Origin, Setting, Settings, TABLE, Value, address, file};
+
+/// The sources, while they are put together.
+pub(super) struct Loading<'a> {
+    global: &'a Global,
+    environment: &'a Environment,
+    disk: &'a dyn Disk,
+    config_dir: Option<PathBuf>,
+    dotenv: Option<Dotenv>,
+    warnings: Vec<String>,
+}
+
+impl<'a> Loading<'a> {
+    pub(super) fn new(
+        global: &'a Global,
+        environment: &'a Environment,
+        disk: &'a dyn Disk,
+    ) -> Result<Self> {
+        let config_dir = environment
+            .config_home
+            .as_ref()
+            .map(|home| environment.resolve(home).join("pachat"));
+        let dotenv = if let Some(path) = &global.env_file {
+            let path = environment.resolve(path);
+            let missing = || {
+                Error::new(Kind::NotFound, "cannot read the variables")
+                    .why("no such file or directory")
+                    .path(&path)
+                    .hint("check the path after --env-file")
+            };
+            Some(Dotenv::read(disk, &path)?.ok_or_else(missing)?)
+        } else if let Some(directory) = &config_dir {
+            Dotenv::read(disk, &directory.join(".env"))?
+        } else {
+            None
+        };
+        Ok(Self {
+            global,
+            environment,
+            disk,
+            config_dir,
+            dotenv,
+            warnings: Vec::new(),
+        })
+    }
+
+    pub(super) fn load(mut self, with_file: bool) -> Result<(Settings, Vec<String>)> {
+        self.warn_of_misspelt_variables();
+        let (data_dir, data_dir_origin) = self.data_dir()?;
+        let (config_file, config_file_origin) = self.config_file(&data_dir);
+        let mut contents = file::Contents::default();
+        if with_file {
+            match file::bytes(self.disk, &config_file)? {
+                Some(bytes) => contents = file::parse(&bytes, &config_file)?,
+                None if config_file_origin != Origin::Default => self.warnings.push(format!(
+                    "{} ({config_file_origin}) does not exist; defaults are used",
+                    config_file.display()
+                )),
+                None => {}
+            }
+        }
+        let entries = self.entries(&contents, &config_file)?;
+        let api_key = self.secret("OPENROUTER_API_KEY")?;
+        let encryption_key = self.secret("ENCRYPTION_KEY")?.map(|(secret, _)| secret);
+        self.warnings.extend(contents.warnings);
+        let mut notes = Vec::new();
+        if let Some(dotenv) = self.dotenv.take() {
+            self.warnings.extend(dotenv.warnings);
+            notes = dotenv.notes;
+        }
+        let mut settings = Settings {
+            data_dir,
+            data_dir_origin,
+            config_dir: self.config_dir.take(),
+            entries,
+            ca_file: None,
+            api_key,
+            encryption_key,
+            notes,
+            config_file,
+        };
+        settings.ca_file = settings.text("api.ca_file").map(|path| {
+            let beside = settings.config_file.parent().unwrap_or(Path::new("/"));
+            self.expand(path.into(), beside)
+        });
+        Ok((settings, self.warnings))
+    }
+
+    fn data_dir(&self) -> Result<(PathBuf, Origin)> {
+        if let Some(path) = &self.global.data_dir {
+            return Ok((self.environment.resolve(path), Origin::Flag));
+        }
+        if let Some((value, origin)) = self.variable("DATA_DIR") {
+            return Ok((self.path(value, &origin), origin));
+        }
+        match &self.environment.data_home {
+            Some(home) => Ok((
+                self.environment.resolve(home).join("pachat"),
+                Origin::Default,
+            )),
+            None => Err(
+                Error::new(Kind::Config, "there is no place for conversations")
+                    .why("this account has no home directory")
+                    .hint("name a directory with --data-dir or PACHAT_DATA_DIR"),
+            ),
+        }
+    }
+
+    fn config_file(&self, data_dir: &Path) -> (PathBuf, Origin) {
+        if let Some(path) = &self.global.config_file {
+            return (self.environment.resolve(path), Origin::Flag);
+        }
+        match self.variable("CONFIG_FILE") {
+            Some((value, origin)) => (self.path(value, &origin), origin),
+            None => (
+                data_dir.join("config").join("app_config.json"),
+                Origin::Default,
+            ),
+        }
+    }
+
+    /// What holds for each setting, from the strongest source that has it.
+    fn entries(&self, contents: &file::Contents, config_file: &Path) -> Result<Vec<Entry>> {
+        let mut faults = Vec::new();
+        let mut entries: Vec<Entry> = Vec::with_capacity(TABLE.len());
+        for setting in TABLE {
+            let (value, origin) = match self.from_above(setting) {
+                Some((Ok(value), origin)) => (Some(value), origin),
+                Some((Err(why), origin)) => {
+                    faults.push(format!("{origin}: `{}` {why}", setting.key));
+                    (None, origin)
+                }
+                None => match contents.values.iter().find(|(of, _)| of.key == setting.key) {
+                    Some((_, value)) => {
+                        (Some(value.clone()), Origin::File(config_file.to_path_buf()))
+                    }
+                    None => (fallback(setting, &entries), Origin::Default),
+                },
+            };
+            entries.push(Entry {
+                setting,
+                value,
+                origin,
+            });
+        }
+        if faults.is_empty() {
+            return Ok(entries);
+        }
+        Err(Error::new(Kind::Config, "the settings are not valid")
+            .why(faults.join("; "))
+            .hint("correct the option or variable, or leave it out"))
+    }
+
+    /// The value of an option or a variable, if one is there.
+    fn from_above(
+        &self,
+        setting: &Setting,
+    ) -> Option<(std::result::Result<Value, String>, Origin)> {
+        if setting.key == "api.base_url"
+            && let Some(text) = &self.global.base_url
+        {
+            return Some((setting.parse(text), Origin::Flag));
+        }
+        let (value, origin) = self.variable(setting.variable?)?;
+        let parsed = match value.to_str() {
+            Some(text) => setting.parse(text),
+            None => Err("must be UTF-8 text".into()),
+        };
+        Some((parsed, origin))
+    }
+
+    fn secret(&self, name: &str) -> Result<Option<(Secret, Origin)>> {
+        let Some((value, origin)) = self.variable(name) else {
+            return Ok(None);
+        };
+        match value.into_string() {
+            Ok(text) => Ok(Some((Secret::new(text), origin))),
+            Err(_) => Err(Error::new(Kind::Denied, format!("cannot use {origin}"))
+                .why("its value is not text")),
+        }
+    }
+
+    /// A variable from the environment, else from the `.env` file; under pachat's own
+    /// name first. Empty means unset.
+    fn variable(&self, name: &str) -> Option<(OsString, Origin)> {
+        let names = [format!("{PREFIX}{name}"), name.to_owned()];
+        for name in &names {
+            if let Some(value) = self.environment.get_os(name) {
+                return Some((value.to_owned(), Origin::Environment(name.clone())));
+            }
+        }
+        let dotenv = self.dotenv.as_ref()?;
+        names.into_iter().find_map(|name| {
+            let value = dotenv.get(&name)?.into();
+            Some((value, Origin::DotEnv(dotenv.path.clone(), name)))
+        })
+    }
+
+    /// A path from a variable. A relative one of a `.env` file is relative to that file,
+    /// so that it means the same wherever pachat is started.
+    fn path(&self, value: OsString, origin: &Origin) -> PathBuf {
+        match origin {
+            Origin::DotEnv(file, _) => self.expand(value, file.parent().unwrap_or(Path::new("/"))),
+            _ => self.expand(value, &self.environment.working_directory),
+        }
+    }
+
+    /// A path with `~/` at its beginning replaced, as no shell has done it in a file.
+    fn expand(&self, value: OsString, beside: &Path) -> PathBuf {
+        let path = PathBuf::from(value);
+        match (path.strip_prefix("~"), self.environment.get_os("HOME")) {
+            (Ok(rest), Some(home)) => Path::new(home).join(rest),
+            _ => beside.join(path),
+        }
+    }
+
+    /// Only names with pachat's own prefix: another program's are none of its business.
+    fn warn_of_misspelt_variables(&mut self) {
+        for name in self.environment.variables.keys() {
+            if let Some(name) = name.to_str().filter(|name| name.starts_with(PREFIX))
+                && let Some(near) = dotenv::misspelt(name)
+            {
+                self.warnings.push(format!(
+                    "unknown environment variable {name} is ignored; did you mean {near}?"
+                ));
+            }
+        }
+    }
+}
+
+/// The default of a setting. `before` has the base URL, the first of the table.
+fn fallback(setting: &Setting, before: &[Entry]) -> Option<Value> {
+    let url = match before.first().and_then(|entry| entry.value.as_ref()) {
+        Some(Value::Text(url)) => url,
+        _ => "",
+    };
+    let parse = |text: &str| setting.parse(text).ok();
+    match setting.fallback {
+        Fallback::None => None,
+        Fallback::Value(text) => parse(text),
+        Fallback::OnOpenRouter(text) if address::is_openrouter(url) => parse(text),
+        Fallback::OnOpenRouter(_) => None,
+        Fallback::ByDistance(_, near) if address::is_local(url) => Some(Value::Whole(near)),
+        Fallback::ByDistance(far, _) => Some(Value::Whole(far)),
+    }
+}
