@@ -19,6 +19,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use log::LevelFilter;
+
 use crate::cli::Global;
 use crate::model::error::{Error, Kind, Result};
 use crate::model::secret::Secret;
@@ -280,12 +282,18 @@ impl Settings {
             .unwrap_or(u32::MAX)
     }
 
-    /// `off`, `error`, `warn`, `info`, `debug` or `trace`.
-    pub fn log_level(&self) -> &str {
-        self.text("log.level").unwrap_or("warn")
+    /// How much goes to the log; with `log.debug`, at least every detail.
+    pub fn log_level(&self) -> LevelFilter {
+        let level = self.text("log.level").and_then(|text| text.parse().ok());
+        let level = level.unwrap_or(LevelFilter::Warn);
+        if self.debug() {
+            level.max(LevelFilter::Debug)
+        } else {
+            level
+        }
     }
 
-    /// Whether every detail is logged, whatever the level.
+    /// Whether details are logged, whatever the level.
     pub fn debug(&self) -> bool {
         self.flag("log.debug")
     }
@@ -333,16 +341,22 @@ pub fn set(
     key: &str,
     text: &str,
 ) -> Result<Change> {
+    let (setting, value) = parse(key, text)?;
+    if let Some(directory) = path.parent() {
+        atomic::create_dirs(disk, directory)?;
+    }
+    file::change(disk, random, path, setting, Some(&value))
+}
+
+/// A setting and the value that a text is for it; errors as of [`set`].
+pub fn parse(key: &str, text: &str) -> Result<(&'static Setting, Value)> {
     let setting = known(key)?;
     let value = setting.parse(text).map_err(|why| {
         Error::new(Kind::Usage, format!("cannot set `{key}`"))
             .why(format!("it {why}"))
             .hint(format!("{}: {}", setting.key, setting.about))
     })?;
-    if let Some(directory) = path.parent() {
-        atomic::create_dirs(disk, directory)?;
-    }
-    file::change(disk, random, path, setting, Some(&value))
+    Ok((setting, value))
 }
 
 /// Removes one setting from the file, so that its default counts again.

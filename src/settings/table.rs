@@ -259,7 +259,7 @@ pub static TABLE: &[Setting] = &[
         Shape::Flag,
         Fallback::Value("false"),
         Some("APP_DEBUG"),
-        "Log every detail, whatever log.level says",
+        "Log details, too, whatever log.level says",
     ),
 ];
 

@@ -1,0 +1,285 @@
+//! `config key`: the sealed keys, and which key a request would carry.
+//!
+//! Layer: commands. Promise: of a key at most its last four characters are shown.
+
+use std::io::Read;
+
+use serde_json::{Value as Json, json};
+use zeroize::Zeroizing;
+
+use crate::context::Context;
+use crate::model::error::{Error, Kind, Result};
+use crate::model::secret::Secret;
+use crate::model::time;
+use crate::ops::key::{self, KeySource, Sources};
+use crate::settings::Origin;
+use crate::store::keys::{self, Access, KeyStore, Mode, NewWrap};
+
+use super::{KeyAction, Wrap};
+
+pub(super) fn run(action: KeyAction, context: &mut Context) -> Result<()> {
+    match action {
+        KeyAction::Set {
+            stdin,
+            wrap,
+            wrap_command,
+        } => set(stdin, new_wrap(wrap, wrap_command)?, context),
+        KeyAction::Status { json } => status(json, context),
+        KeyAction::Remove => remove(context),
+    }
+}
+
+/// The key for requests to the configured server, and where it came from; `None` if
+/// there is none. May run a command or ask for a pass phrase, so it is called only when
+/// a request is about to leave. Warns of a key that does not look like OpenRouter's.
+pub fn resolve(context: &mut Context) -> Result<Option<(Secret, KeySource)>> {
+    let resolved = with_sources(context, key::resolve)?;
+    if let Some((secret, _)) = &resolved {
+        warn_of_doubt(secret, context);
+    }
+    Ok(resolved)
+}
+
+fn warn_of_doubt(secret: &Secret, context: &mut Context) {
+    if context.settings.is_openrouter()
+        && let Some(doubt) = key::doubt(secret)
+    {
+        context.ui.warn(&doubt);
+    }
+}
+
+fn access(context: &Context) -> Access<'_> {
+    Access {
+        disk: context.disk.as_ref(),
+        random: context.random.as_ref(),
+        config_dir: context.settings.config_dir(),
+        data_dir: context.settings.data_dir(),
+        passphrase: context.settings.encryption_key(),
+        secrets: context.secrets.as_ref(),
+        programs: context.programs.as_ref(),
+    }
+}
+
+fn with_sources<T>(context: &Context, action: impl FnOnce(&Sources<'_>) -> Result<T>) -> Result<T> {
+    let file = context.global.api_key_file.as_ref();
+    let file = file.map(|path| context.environment.resolve(path));
+    let variable = context.settings.api_key().map(|(secret, origin)| {
+        let name = match origin {
+            Origin::Environment(name) => name.clone(),
+            Origin::DotEnv(path, name) => format!("{name} in {}", path.display()),
+            other => other.to_string(),
+        };
+        (secret, name)
+    });
+    action(&Sources {
+        file: file.as_deref(),
+        command: context.settings.key_command(),
+        variable,
+        store: &context.settings.keys_file(),
+        origin: &context.settings.base_origin(),
+        access: access(context),
+    })
+}
+
+fn new_wrap(wrap: Option<Wrap>, command: Option<String>) -> Result<Option<NewWrap>> {
+    let mode = match (wrap, &command) {
+        (Some(Wrap::Keyfile), None) => Mode::Keyfile,
+        (Some(Wrap::Passphrase), None) => Mode::Passphrase,
+        (Some(Wrap::Command) | None, Some(_)) | (Some(Wrap::Command), None) => Mode::Command,
+        (None, None) => return Ok(None),
+        (Some(_), Some(_)) => {
+            return Err(Error::new(Kind::Usage, "cannot seal the key")
+                .why("--wrap-command goes with --wrap command only")
+                .hint("leave one of the two out"));
+        }
+    };
+    Ok(Some(NewWrap { mode, command }))
+}
+
+fn set(stdin: bool, wrap: Option<NewWrap>, context: &mut Context) -> Result<()> {
+    let origin = context.settings.base_origin();
+    let typed = if stdin {
+        read_stdin(context)?
+    } else {
+        ask(&origin, context)?
+    };
+    let key = key::normalise(&typed, "cannot seal the key")?;
+    warn_of_doubt(&key, context);
+    let path = context.settings.keys_file();
+    let lock = super::lock(context)?;
+    let put = keys::put(
+        &access(context),
+        &path,
+        &origin,
+        &key,
+        wrap.as_ref(),
+        context.clock.now(),
+    )?;
+    drop(lock);
+    let verb = if put.replaced { "replaced" } else { "sealed" };
+    let undo = format!("pachat config key remove{}", base_url_option(context));
+    context.ui.note(&format!(
+        "{verb} the key for {origin} ({}); undo: {undo}",
+        key::mask(&key)
+    ));
+    if put.resealed > 0 {
+        let line = format!("keys of other servers sealed anew: {}", put.resealed);
+        context.ui.note(&line);
+    }
+    let line = format!("sealed by {}: {}", put.mode.name(), put.mode.protects());
+    context.ui.note(&line);
+    match with_sources(context, key::source)? {
+        Some(KeySource::Sealed(_)) | None => {}
+        Some(other) => context
+            .ui
+            .warn(&format!("the key from {other} wins over the sealed one")),
+    }
+    Ok(())
+}
+
+fn read_stdin(context: &mut Context) -> Result<Secret> {
+    const LONGEST: u16 = 1 << 14;
+    // Large enough from the start: growing would leave a copy of the key behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(usize::from(LONGEST) + 1));
+    (&mut context.stdin.reader)
+        .take(u64::from(LONGEST))
+        .read_to_end(&mut bytes)
+        .map_err(|error| Error::new(Kind::Io, "cannot read the key from stdin").cause(error))?;
+    Secret::from_bytes(std::mem::take(&mut *bytes))
+        .ok_or_else(|| Error::new(Kind::Denied, "cannot seal the key").why("it is not text"))
+}
+
+fn ask(origin: &str, context: &Context) -> Result<Secret> {
+    let prompt = format!("API key for {origin} (not shown): ");
+    let typed = context.secrets.ask(&prompt).map_err(|error| {
+        Error::new(Kind::Usage, "cannot ask for the key")
+            .why("there is no terminal to ask on")
+            .cause(error)
+            .hint("give the key on standard input: pachat config key set --stdin")
+    })?;
+    Ok(Secret::from_zeroizing(typed))
+}
+
+fn base_url_option(context: &Context) -> String {
+    match &context.global.base_url {
+        Some(url) => format!(" --base-url {}", super::quote(url)),
+        None => String::new(),
+    }
+}
+
+fn remove(context: &mut Context) -> Result<()> {
+    let origin = context.settings.base_origin();
+    let path = context.settings.keys_file();
+    let _lock = super::lock(context)?;
+    let removed = match keys::read(context.disk.as_ref(), &path)? {
+        Some(store) => store.remove(context.disk.as_ref(), context.random.as_ref(), &origin)?,
+        None => false,
+    };
+    if !removed {
+        return Err(Error::new(
+            Kind::NotFound,
+            format!("there is no sealed key for {origin}"),
+        )
+        .hint("`pachat config key status` shows the servers that have one"));
+    }
+    let again = format!("pachat config key set{}", base_url_option(context));
+    context.ui.note(&format!(
+        "removed the sealed key for {origin}; it cannot be brought back: {again}"
+    ));
+    Ok(())
+}
+
+/// The key that a request would carry.
+struct Status {
+    source: KeySource,
+    /// What may be shown of it; `None` if looking would run a command or ask.
+    mask: Option<String>,
+}
+
+/// Prints which key would be sent where. Runs no command and asks nothing. Exit code 1
+/// if there is none.
+fn status(as_json: bool, context: &mut Context) -> Result<()> {
+    let store = keys::read(context.disk.as_ref(), &context.settings.keys_file())?;
+    let current = match with_sources(context, key::source)? {
+        None => None,
+        Some(source @ (KeySource::Command | KeySource::Sealed(Mode::Command))) => {
+            Some(Status { source, mask: None })
+        }
+        Some(source @ KeySource::Sealed(Mode::Passphrase)) => Some(Status { source, mask: None }),
+        Some(source) => with_sources(context, key::resolve)?.map(|(secret, _)| {
+            warn_of_doubt(&secret, context);
+            Status {
+                source,
+                mask: Some(key::mask(&secret)),
+            }
+        }),
+    };
+    let text = if as_json {
+        format!(
+            "{:#}\n",
+            document(current.as_ref(), store.as_ref(), context)
+        )
+    } else {
+        lines(current.as_ref(), store.as_ref(), context)
+    };
+    context.ui.text(&text)?;
+    match current {
+        Some(_) => Ok(()),
+        None => Err(Error::new(Kind::No, "")),
+    }
+}
+
+fn document(current: Option<&Status>, store: Option<&KeyStore>, context: &Context) -> Json {
+    let kind = |source: &KeySource| match source {
+        KeySource::File(_) => "file",
+        KeySource::Command => "command",
+        KeySource::Variable(_) => "variable",
+        KeySource::Sealed(_) => "sealed",
+    };
+    let sealed: Vec<Json> = store
+        .into_iter()
+        .flat_map(KeyStore::origins)
+        .map(|(origin, at)| json!({"origin": origin, "created_at": time::format(at)}))
+        .collect();
+    json!({
+        "schema": 1,
+        "base_url": context.settings.base_url(),
+        "origin": context.settings.base_origin(),
+        "key": current.map(|status| json!({
+            "kind": kind(&status.source),
+            "source": status.source.to_string(),
+            "masked": status.mask,
+        })),
+        "wrap": store.map(|store| store.mode().name()),
+        "sealed": sealed,
+    })
+}
+
+/// Tab-separated in a pipe, in columns on a terminal.
+fn lines(current: Option<&Status>, store: Option<&KeyStore>, context: &Context) -> String {
+    let gap = |name: &str| {
+        if context.ui.stdout_is_terminal() {
+            format!("{name:8}")
+        } else {
+            format!("{name}\t")
+        }
+    };
+    let mut text = format!("{}{}\n", gap("server"), context.settings.base_url());
+    text.push_str(&gap("key"));
+    match current {
+        Some(Status {
+            source,
+            mask: Some(mask),
+        }) => text.push_str(&format!("{mask} from {source}\n")),
+        Some(Status { source, mask: None }) => text.push_str(&format!("from {source}\n")),
+        None => text.push_str("none\n"),
+    }
+    if let Some(store) = store {
+        for (origin, at) in store.origins() {
+            let mode = store.mode().name();
+            let at = time::format(at);
+            text.push_str(&format!("{}{origin} ({mode}, since {at})\n", gap("sealed")));
+        }
+    }
+    text
+}
