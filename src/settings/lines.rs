@@ -47,11 +47,9 @@ pub(super) fn keys(text: &str) -> Vec<Place> {
             b',' if arrays == 0 => {
                 path.pop();
             }
-            b'}' if arrays == 0 => {
-                // The key of the last member, unless the object was empty.
-                if !is_empty_object(bytes, at) {
-                    path.pop();
-                }
+            // The key of the last member, unless the object was empty.
+            b'}' if arrays == 0 && !is_empty_object(bytes, at) => {
+                path.pop();
             }
             b'[' => arrays += 1,
             b']' => arrays = arrays.saturating_sub(1),

@@ -137,7 +137,7 @@ impl<'a> Loading<'a> {
         let mut faults = Vec::new();
         let mut entries: Vec<Entry> = Vec::with_capacity(TABLE.len());
         for setting in TABLE {
-            let (value, origin) = match self.from_above(setting) {
+            let (value, origin) = match self.stronger(setting) {
                 Some((Ok(value), origin)) => (Some(value), origin),
                 Some((Err(why), origin)) => {
                     faults.push(format!("{origin}: `{}` {why}", setting.key));
@@ -165,10 +165,7 @@ impl<'a> Loading<'a> {
     }
 
     /// The value of an option or a variable, if one is there.
-    fn from_above(
-        &self,
-        setting: &Setting,
-    ) -> Option<(std::result::Result<Value, String>, Origin)> {
+    fn stronger(&self, setting: &Setting) -> Option<(std::result::Result<Value, String>, Origin)> {
         if setting.key == "api.base_url"
             && let Some(text) = &self.global.base_url
         {
@@ -249,10 +246,9 @@ fn fallback(setting: &Setting, before: &[Entry]) -> Option<Value> {
     };
     let parse = |text: &str| setting.parse(text).ok();
     match setting.fallback {
-        Fallback::None => None,
         Fallback::Value(text) => parse(text),
         Fallback::OnOpenRouter(text) if address::is_openrouter(url) => parse(text),
-        Fallback::OnOpenRouter(_) => None,
+        Fallback::OnOpenRouter(_) | Fallback::None => None,
         Fallback::ByDistance(_, near) if address::is_local(url) => Some(Value::Whole(near)),
         Fallback::ByDistance(far, _) => Some(Value::Whole(far)),
     }

@@ -59,20 +59,16 @@ fn property(setting: &Setting) -> Json {
 }
 
 fn description(setting: &Setting) -> String {
-    let mut text = setting.about.to_owned();
-    match setting.fallback {
-        Fallback::OnOpenRouter(value) => {
-            text.push_str(&format!(" (default: {value} on OpenRouter)"));
-        }
+    let fallback = match setting.fallback {
+        Fallback::OnOpenRouter(value) => format!(" (default: {value} on OpenRouter)"),
         Fallback::ByDistance(far, near) => {
-            text.push_str(&format!(
-                " (default: {far}; {near} for a server in the local network)"
-            ));
+            format!(" (default: {far}; {near} for a server in the local network)")
         }
-        Fallback::None | Fallback::Value(_) => {}
-    }
-    if let Some(variable) = setting.variable {
-        text.push_str(&format!(" (environment: {variable})"));
-    }
-    text
+        Fallback::None | Fallback::Value(_) => String::new(),
+    };
+    let variable = match setting.variable {
+        Some(name) => format!(" (environment: {name})"),
+        None => String::new(),
+    };
+    [setting.about, &fallback, &variable].concat()
 }

@@ -23,7 +23,7 @@ pub(super) fn run(action: KeyAction, context: &mut Context) -> Result<()> {
             stdin,
             wrap,
             wrap_command,
-        } => set(stdin, new_wrap(wrap, wrap_command)?, context),
+        } => set(stdin, new_wrap(wrap, wrap_command)?.as_ref(), context),
         KeyAction::Status { json } => status(json, context),
         KeyAction::Remove => remove(context),
     }
@@ -96,7 +96,7 @@ fn new_wrap(wrap: Option<Wrap>, command: Option<String>) -> Result<Option<NewWra
     Ok(Some(NewWrap { mode, command }))
 }
 
-fn set(stdin: bool, wrap: Option<NewWrap>, context: &mut Context) -> Result<()> {
+fn set(stdin: bool, wrap: Option<&NewWrap>, context: &mut Context) -> Result<()> {
     let origin = context.settings.base_origin();
     let typed = if stdin {
         read_stdin(context)?
@@ -112,7 +112,7 @@ fn set(stdin: bool, wrap: Option<NewWrap>, context: &mut Context) -> Result<()> 
         &path,
         &origin,
         &key,
-        wrap.as_ref(),
+        wrap,
         context.clock.now(),
     )?;
     drop(lock);
@@ -264,22 +264,24 @@ fn lines(current: Option<&Status>, store: Option<&KeyStore>, context: &Context) 
             format!("{name}\t")
         }
     };
-    let mut text = format!("{}{}\n", gap("server"), context.settings.base_url());
-    text.push_str(&gap("key"));
-    match current {
+    let key = match current {
         Some(Status {
             source,
             mask: Some(mask),
-        }) => text.push_str(&format!("{mask} from {source}\n")),
-        Some(Status { source, mask: None }) => text.push_str(&format!("from {source}\n")),
-        None => text.push_str("none\n"),
-    }
+        }) => format!("{mask} from {source}"),
+        Some(Status { source, mask: None }) => format!("from {source}"),
+        None => "none".into(),
+    };
+    let mut lines = vec![
+        gap("server") + context.settings.base_url(),
+        gap("key") + &key,
+    ];
     if let Some(store) = store {
-        for (origin, at) in store.origins() {
-            let mode = store.mode().name();
+        let mode = store.mode().name();
+        lines.extend(store.origins().map(|(origin, at)| {
             let at = time::format(at);
-            text.push_str(&format!("{}{origin} ({mode}, since {at})\n", gap("sealed")));
-        }
+            format!("{}{origin} ({mode}, since {at})", gap("sealed"))
+        }));
     }
-    text
+    lines.join("\n") + "\n"
 }

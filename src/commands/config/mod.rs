@@ -3,6 +3,11 @@
 //! Layer: commands. Values go to stdout; what was changed and how to undo it goes to
 //! stderr. A change holds the lock of the settings, so that of two at once none is lost.
 
+#![allow(
+    clippy::doc_markdown,
+    reason = "clap shows these comments as help, backticks and all"
+)]
+
 mod edit;
 mod key;
 mod list;

@@ -183,7 +183,7 @@ pub fn put(
         mode: wrap.mode,
         resealed: 0,
     };
-    for (store, old_key) in unlocked.iter() {
+    if let Some((store, old_key)) = &unlocked {
         for entry in &store.document.entries {
             if entry.origin == origin {
                 put.replaced = true;

@@ -131,14 +131,16 @@ impl Wrap {
         let mode = self.mode.name();
         let mut text = format!("{FORMAT}/{VERSION}\ncheck\n{mode}");
         if let Some(kdf) = &self.kdf {
-            text.push_str(&format!(
-                "\n{}\n{}\n{}\n{}\n{}",
-                kdf.algorithm,
-                kdf.memory_kib,
-                kdf.passes,
-                kdf.lanes,
-                kdf.salt.text()
-            ));
+            for part in [
+                kdf.algorithm.clone(),
+                kdf.memory_kib.to_string(),
+                kdf.passes.to_string(),
+                kdf.lanes.to_string(),
+                kdf.salt.text(),
+            ] {
+                text.push('\n');
+                text.push_str(&part);
+            }
         }
         text
     }
