@@ -1,6 +1,7 @@
 //! A home directory and a context for tests of settings and keys, without a process.
 
 #![allow(dead_code, unreachable_pub, reason = "each test program uses its part")]
+#![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Write};
