@@ -3,11 +3,29 @@
 //! Layer: `api` uses `model` and `platform` and nothing else. [`Client::reply`] streams a
 //! chat completion and can be cancelled at any moment; [`Client::get`] fetches the small
 //! documents beside it.
+#![allow(
+    clippy::doc_markdown,
+    reason = "names of servers are words here, not identifiers"
+)]
 
+mod assembly;
+mod client;
+mod details;
+mod failure;
 pub mod models;
-pub mod profile;
+mod pipe;
+mod profile;
+mod reply;
 pub mod request;
+mod retry;
 pub mod sse;
+mod transport;
+mod trouble;
 pub mod wire;
 
+pub use client::{Client, Endpoint, Limits};
+pub use failure::{Failure, Retry};
 pub use profile::{Profile, Server};
+pub use reply::Reply;
+pub use retry::RetryPolicy;
+pub use transport::NetworkEnvironment;

@@ -84,12 +84,12 @@ impl Profile {
             .into_iter()
             .find(|server| server.name() == setting);
         let server = named.ok_or_else(|| {
-            let names = Server::ALL.map(Server::name).join(", ");
+            let known = Server::ALL.map(Server::name).join(", ");
             Error::new(
                 Kind::Config,
                 format!("there is no server profile `{setting}`"),
             )
-            .hint(format!("use auto, or one of {names}"))
+            .hint(format!("use auto, or one of {known}"))
         })?;
         Ok(Self::of(server, base_url))
     }
@@ -128,7 +128,7 @@ impl Profile {
         self.needs_key
     }
 
-    /// The field for the largest number of tokens of a reply. `OpenAI` refuses the older
+    /// The field for the largest number of tokens of a reply. OpenAI refuses the older
     /// name for its newer models; local servers often know only the older one.
     pub fn max_tokens_field(self) -> &'static str {
         match self.server {

@@ -1,0 +1,211 @@
+//! The client: an endpoint, and what can be asked of it.
+//!
+//! Layer: `api`.
+
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use crate::model::base_url::BaseUrl;
+use crate::model::error::{Error, Kind, Result};
+use crate::model::secret::Secret;
+use crate::platform::{Clock, Random};
+
+use super::failure::{self, Context};
+use super::profile::Profile;
+use super::reply::Reply;
+use super::request::Body;
+use super::retry::{RetryPolicy, in_words};
+use super::transport::{NetworkEnvironment, Worker, builder};
+use super::trouble::Trouble;
+
+/// The largest document that [`Client::get`] reads. OpenRouter's list of models has half
+/// a megabyte.
+const LARGEST_DOCUMENT: u64 = 32 << 20;
+
+/// How long to wait for what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// For a connection.
+    pub connect: Duration,
+    /// From the request to the beginning of the response.
+    pub first_byte: Duration,
+    /// Between any two bytes of it; a comment counts.
+    pub idle: Duration,
+    /// Between two events with data; comments do not count, because a server may send
+    /// them for a reply that will never come.
+    pub data_idle: Duration,
+    /// For everything together, retries included; `None` for no limit.
+    pub total: Option<Duration>,
+}
+
+impl Limits {
+    /// What is right for a server that is far away, or for one that is near but may have
+    /// to load a model first.
+    pub fn new(profile: Profile) -> Self {
+        let patience = if profile.is_local() { 600 } else { 120 };
+        Self {
+            connect: Duration::from_secs(10),
+            first_byte: Duration::from_secs(patience),
+            idle: Duration::from_secs(patience),
+            data_idle: Duration::from_secs(600),
+            total: None,
+        }
+    }
+}
+
+/// A server, and how to talk to it.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    /// Where it is.
+    pub base_url: BaseUrl,
+    /// What it is.
+    pub profile: Profile,
+    /// Who we are.
+    pub key: Option<Secret>,
+    /// Certificates to trust instead of the compiled-in ones.
+    pub ca_file: Option<PathBuf>,
+    /// Whether to tell OpenRouter which program asks.
+    pub attribution: bool,
+    /// How long to wait.
+    pub limits: Limits,
+    /// How often to try.
+    pub retry: RetryPolicy,
+    /// Certificates and proxies from the environment.
+    pub network: NetworkEnvironment,
+}
+
+impl Endpoint {
+    /// A server with everything else at its default.
+    pub fn new(base_url: BaseUrl) -> Self {
+        let profile = Profile::detect(&base_url);
+        Self {
+            base_url,
+            profile,
+            key: None,
+            ca_file: None,
+            attribution: false,
+            limits: Limits::new(profile),
+            retry: RetryPolicy::default(),
+            network: NetworkEnvironment::default(),
+        }
+    }
+
+    pub(super) fn context<'a>(&'a self, model: &'a str, clock: &dyn Clock) -> Context<'a> {
+        Context {
+            base_url: &self.base_url,
+            profile: self.profile,
+            key: self.key.as_ref(),
+            model,
+            now: clock.now(),
+        }
+    }
+}
+
+/// What all requests of a client share.
+pub(super) struct Shared {
+    pub(super) endpoint: Arc<Endpoint>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) random: Arc<dyn Random>,
+    worker: OnceLock<Worker>,
+}
+
+impl Shared {
+    pub(super) fn worker(&self) -> &Worker {
+        self.worker
+            .get_or_init(|| Worker::start(Arc::clone(&self.endpoint)))
+    }
+}
+
+/// Talks to one server. Connections are kept for the turns of a conversation.
+pub struct Client(Arc<Shared>);
+
+impl Client {
+    /// A client that does nothing yet.
+    pub fn new(endpoint: Endpoint, clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Self {
+        Self(Arc::new(Shared {
+            endpoint: Arc::new(endpoint),
+            clock,
+            random,
+            worker: OnceLock::new(),
+        }))
+    }
+
+    /// A client that gets ready for its first reply on another thread, while the caller
+    /// goes on. What fails there is told by the first reply.
+    pub fn start(endpoint: Endpoint, clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Self {
+        let client = Self::new(endpoint, clock, random);
+        client.0.worker();
+        client
+    }
+
+    /// The server.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.0.endpoint
+    }
+
+    /// Asks for a reply. The request leaves at once; a further body is tried only if the
+    /// model of the one before cannot answer.
+    pub fn reply(&self, bodies: Vec<Body>) -> Reply {
+        Reply::new(Arc::clone(&self.0), bodies)
+    }
+
+    /// Fetches a document below the base URL, such as `/models`. `limit` is for all of it.
+    pub fn get(&self, path: &str, limit: Duration) -> Result<Vec<u8>> {
+        let endpoint = &self.0.endpoint;
+        let context = endpoint.context("", self.0.clock.as_ref());
+        let translate = |error: reqwest::Error| {
+            if error.is_timeout() && !error.is_connect() {
+                return too_slow(endpoint, limit);
+            }
+            Trouble::new(error).into_failure(&context).error
+        };
+        let builder = builder(endpoint).map_err(|trouble| trouble.into_failure(&context).error)?;
+        let client = reqwest::blocking::ClientBuilder::from(builder)
+            .build()
+            .map_err(translate)?;
+        let response = client
+            .get(endpoint.base_url.join(path))
+            .timeout(limit)
+            .send()
+            .map_err(translate)?;
+        let status = response.status();
+        let headers = response.headers().clone();
+        let body = read(response, endpoint, &context, limit)?;
+        if status.is_success() {
+            return Ok(body);
+        }
+        Err(failure::of_response(status.as_u16(), &headers, &body, &context).error)
+    }
+}
+
+fn read(
+    response: reqwest::blocking::Response,
+    endpoint: &Endpoint,
+    context: &Context<'_>,
+    limit: Duration,
+) -> Result<Vec<u8>> {
+    let mut body = Vec::new();
+    let mut reader = std::io::Read::take(response, LARGEST_DOCUMENT + 1);
+    if let Err(error) = std::io::Read::read_to_end(&mut reader, &mut body) {
+        let inner = error
+            .into_inner()
+            .map(<dyn std::error::Error + Send + Sync>::downcast::<reqwest::Error>);
+        return Err(match inner {
+            Some(Ok(inner)) if inner.is_timeout() => too_slow(endpoint, limit),
+            Some(Ok(inner)) => Trouble::new(*inner).into_failure(context).error,
+            _ => Trouble::lost().into_failure(context).error,
+        });
+    }
+    if body.len() as u64 > LARGEST_DOCUMENT {
+        return Err(failure::not_an_api(context).why("the answer is far too large"));
+    }
+    Ok(body)
+}
+
+fn too_slow(endpoint: &Endpoint, limit: Duration) -> Error {
+    let origin = endpoint.base_url.origin();
+    Error::new(Kind::Unavailable, format!("no answer from {origin}"))
+        .why(format!("it took longer than {}", in_words(limit)))
+        .hint("try again later")
+}

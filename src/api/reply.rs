@@ -1,0 +1,596 @@
+//! A reply in the making: tries, limits, and the response as it arrives.
+//!
+//! Layer: `api`. Runs on the caller's thread; only the connection lives elsewhere. Promises:
+//! [`Reply::next`] never blocks longer than the caller's patience, nothing is tried again
+//! after the first piece was handed out, and dropping the reply closes the connection.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::header::{CONTENT_TYPE, HeaderMap};
+
+use crate::model::error::{Error, Kind};
+use crate::model::reply::{Finish, Identity, Progress, ReplyStream};
+
+use super::assembly::{Assembly, Ending};
+use super::client::Shared;
+use super::failure::{self, Context, Failure, Retry};
+use super::pipe::{Arrival, Consumer, Head};
+use super::request::Body;
+use super::retry::in_words;
+use super::sse::{self, Event, Parser};
+use super::transport::post;
+
+/// The path of the endpoint, below the base URL.
+const PATH: &str = "/chat/completions";
+
+/// How much of an error body is read.
+const LARGEST_ERROR: usize = 256 << 10;
+
+/// How long usage may follow after the server said why it stopped. A server that neither
+/// marks the end nor closes the connection must not hold a complete reply back.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// How the body of a response is read.
+enum Reading {
+    /// No response yet.
+    Waiting,
+    /// A refusal: status, headers, and the body so far.
+    Refusal(u16, HeaderMap, Vec<u8>),
+    /// Not a byte that tells what it is; whether it is announced as a web page.
+    Unknown(bool),
+    /// An event stream.
+    Events(Box<Parser>),
+    /// A reply in one piece.
+    Whole(Vec<u8>),
+}
+
+enum Phase {
+    /// A request is under way.
+    Trying {
+        consumer: Consumer,
+        reading: Reading,
+    },
+    /// Between two tries, until this time.
+    Resting(Duration),
+    /// Done.
+    Over,
+}
+
+/// A candidate: the model, and its request.
+struct Candidate {
+    model: String,
+    request: reqwest::Request,
+}
+
+/// Implements [`ReplyStream`] over HTTP.
+pub struct Reply {
+    shared: Arc<Shared>,
+    /// The models to try, the current one first.
+    candidates: VecDeque<Candidate>,
+    phase: Phase,
+    assembly: Assembly,
+    /// Receives bytes from the pipe; empty between two calls.
+    buffer: Vec<u8>,
+    pending: VecDeque<Progress>,
+    /// When it all began, when this try began, when a byte and when an event last came.
+    began: Duration,
+    tried: Duration,
+    heard: Duration,
+    learned: Duration,
+    /// Tries after the first, of this model.
+    retries: u32,
+    /// Whether the one retry for replies that are empty was used.
+    retried_once: bool,
+}
+
+impl Reply {
+    pub(super) fn new(shared: Arc<Shared>, bodies: Vec<Body>) -> Self {
+        let url = shared.endpoint.base_url.join(PATH);
+        let mut trouble = None;
+        let mut candidates = VecDeque::with_capacity(bodies.len());
+        for body in bodies {
+            match post(&url, body.json) {
+                Ok(request) => candidates.push_back(Candidate {
+                    model: body.model,
+                    request,
+                }),
+                Err(error) => trouble = Some(error),
+            }
+        }
+        let now = shared.clock.elapsed();
+        let mut reply = Self {
+            shared,
+            candidates,
+            phase: Phase::Over,
+            assembly: Assembly::default(),
+            buffer: Vec::new(),
+            pending: VecDeque::new(),
+            began: now,
+            tried: now,
+            heard: now,
+            learned: now,
+            retries: 0,
+            retried_once: false,
+        };
+        match trouble {
+            Some(trouble) => {
+                let failure = trouble.into_failure(&reply.context());
+                reply.give_up(failure.error);
+            }
+            None => reply.try_now(),
+        }
+        reply
+    }
+
+    fn context(&self) -> Context<'_> {
+        let model = self
+            .candidates
+            .front()
+            .map_or("", |candidate| candidate.model.as_str());
+        self.shared
+            .endpoint
+            .context(model, self.shared.clock.as_ref())
+    }
+
+    /// Sends the request of the current candidate.
+    fn try_now(&mut self) {
+        // A body of bytes can always be cloned; there is a candidate until the end.
+        let request = self
+            .candidates
+            .front()
+            .and_then(|candidate| candidate.request.try_clone());
+        let Some(request) = request else {
+            self.give_up(Error::new(Kind::Bug, "there is no request to send"));
+            return;
+        };
+        let now = self.shared.clock.elapsed();
+        self.tried = now;
+        self.heard = now;
+        self.learned = now;
+        self.assembly = Assembly::default();
+        self.phase = Phase::Trying {
+            consumer: self.shared.worker().send(request),
+            reading: Reading::Waiting,
+        };
+    }
+
+    /// The next limit to pass, and what it means to pass it.
+    fn limit(&self) -> (Duration, Limit) {
+        let limits = &self.shared.endpoint.limits;
+        let mut nearest = if let Phase::Trying {
+            reading: Reading::Waiting,
+            ..
+        } = self.phase
+        {
+            (self.tried + limits.first_byte, Limit::FirstByte)
+        } else if self.assembly.is_finished() {
+            (self.heard + GRACE.min(limits.idle), Limit::Grace)
+        } else {
+            let idle = (self.heard + limits.idle, Limit::Idle);
+            let data = (self.learned + limits.data_idle, Limit::DataIdle);
+            if data.0 < idle.0 { data } else { idle }
+        };
+        if let Some(total) = limits.total {
+            let total = (self.began + total, Limit::Total);
+            if total.0 < nearest.0 {
+                nearest = total;
+            }
+        }
+        nearest
+    }
+
+    fn limit_passed(&mut self, limit: Limit) {
+        let limits = self.shared.endpoint.limits;
+        let (why, wait) = match limit {
+            Limit::Grace => {
+                self.conclude(Ending::Closed);
+                return;
+            }
+            Limit::FirstByte => ("the server did not begin to answer", limits.first_byte),
+            Limit::Idle => ("the server fell silent", limits.idle),
+            Limit::DataIdle => (
+                "the server sends signs of life but no text",
+                limits.data_idle,
+            ),
+            Limit::Total => (
+                "the time that was allowed is over",
+                limits.total.unwrap_or_default(),
+            ),
+        };
+        if self.assembly.has_content() {
+            self.conclude(Ending::Broken(why));
+            return;
+        }
+        let error = Error::new(Kind::Unavailable, "there is no reply")
+            .why(format!("{why} within {}", in_words(wait)))
+            .hint("try again later, or allow more time with --timeout");
+        // Not tried again: the time that the person allows is used up.
+        self.give_up(error);
+    }
+
+    /// Decides what follows a failure: another try, another model, or the end.
+    fn fail(&mut self, failure: Failure) {
+        if self.assembly.has_content() {
+            let error = if failure.error.kind() == Kind::Incomplete {
+                failure.error
+            } else {
+                let error = Error::new(Kind::Incomplete, "the reply failed midway")
+                    .why(failure.error.headline());
+                match failure.error.hint_text() {
+                    Some(hint) => error.hint(hint),
+                    None => error,
+                }
+            };
+            self.give_up(error);
+            return;
+        }
+        let policy = self.shared.endpoint.retry;
+        let used = self.shared.clock.elapsed().saturating_sub(self.began);
+        let random = self.shared.random.as_ref();
+        let wait = match failure.retry {
+            _ if policy.retries == 0 => None,
+            Retry::Never => None,
+            Retry::Once => (!self.retried_once).then(|| policy.delay(0, random)),
+            Retry::Later => Some(policy.delay(self.retries, random)),
+            Retry::After(wait) if wait > policy.longest_wait => {
+                self.try_next_model(Failure {
+                    error: asked_to_wait(failure.error, wait),
+                    ..failure
+                });
+                return;
+            }
+            Retry::After(wait) => Some(wait),
+            Retry::Loading => Some(policy.base),
+        };
+        let allowed = match failure.retry {
+            Retry::Loading => used <= self.shared.endpoint.limits.first_byte,
+            Retry::Once => true,
+            _ => self.retries < policy.retries,
+        };
+        let total = self.shared.endpoint.limits.total;
+        let in_budget = |wait: Duration| {
+            let until = used.saturating_add(wait);
+            (failure.retry == Retry::Loading || until <= policy.budget)
+                && total.is_none_or(|total| until <= total)
+        };
+        match wait.filter(|wait| allowed && in_budget(*wait)) {
+            Some(wait) => {
+                self.retried_once |= failure.retry == Retry::Once;
+                self.retries += 1;
+                self.pending.push_back(Progress::Notice(format!(
+                    "{}: trying again in {}",
+                    failure.announcement,
+                    in_words(wait)
+                )));
+                self.phase = Phase::Resting(self.shared.clock.elapsed().saturating_add(wait));
+            }
+            None => self.try_next_model(failure),
+        }
+    }
+
+    fn try_next_model(&mut self, failure: Failure) {
+        if !failure.other_model || self.candidates.len() < 2 {
+            self.give_up(failure.error);
+            return;
+        }
+        let failed = self.candidates.pop_front();
+        let notice = format!(
+            "{}: falling back from {} to {}",
+            failure.error.headline(),
+            failed.map_or_else(String::new, |candidate| candidate.model),
+            self.candidates
+                .front()
+                .map_or("", |candidate| candidate.model.as_str()),
+        );
+        self.pending.push_back(Progress::Notice(notice));
+        self.retries = 0;
+        self.retried_once = false;
+        self.try_now();
+    }
+
+    /// Ends with an error; what has arrived before it is handed out first.
+    fn give_up(&mut self, error: Error) {
+        self.hand_out();
+        let mut finish = Finish::failed(error);
+        self.assembly.fill(&mut finish);
+        self.phase = Phase::Over;
+        self.pending.push_back(Progress::Done(Box::new(finish)));
+    }
+
+    /// Queues the text that has arrived.
+    fn hand_out(&mut self) {
+        if !self.assembly.delta.is_empty() {
+            let delta = std::mem::take(&mut self.assembly.delta);
+            self.pending.push_back(Progress::Delta(delta));
+        }
+    }
+
+    /// Nothing more comes, or nothing more matters.
+    fn conclude(&mut self, ending: Ending) {
+        let concluded = {
+            let model = self
+                .candidates
+                .front()
+                .map_or("", |candidate| candidate.model.as_str());
+            let context = self
+                .shared
+                .endpoint
+                .context(model, self.shared.clock.as_ref());
+            self.assembly.conclude(ending, &context)
+        };
+        match concluded {
+            Ok(finish) => {
+                self.hand_out();
+                if let Phase::Trying { consumer, .. } =
+                    std::mem::replace(&mut self.phase, Phase::Over)
+                    && ending == Ending::Marked
+                {
+                    consumer.content();
+                }
+                self.pending.push_back(Progress::Done(Box::new(finish)));
+            }
+            Err(failure) => {
+                self.hand_out();
+                self.fail(failure);
+            }
+        }
+    }
+
+    fn arrived(&mut self, arrival: Arrival) {
+        match arrival {
+            Arrival::Nothing => {}
+            Arrival::Head(head) => self.head(head),
+            Arrival::Bytes => self.bytes(),
+            Arrival::End => self.end(),
+            Arrival::Failed(trouble) => {
+                let no_answer = matches!(
+                    self.phase,
+                    Phase::Trying {
+                        reading: Reading::Waiting,
+                        ..
+                    }
+                );
+                if let Phase::Trying {
+                    reading: Reading::Refusal(..),
+                    ..
+                } = self.phase
+                {
+                    self.end();
+                } else if no_answer {
+                    let failure = trouble.into_failure(&self.context());
+                    self.fail(failure);
+                } else {
+                    self.conclude(Ending::Broken(trouble.cut()));
+                }
+            }
+        }
+    }
+
+    fn head(&mut self, head: Head) {
+        let now = self.shared.clock.elapsed();
+        self.heard = now;
+        self.learned = now;
+        let header = |name| head.headers.get(name).and_then(|value| value.to_str().ok());
+        if let Some(id) = header("x-generation-id") {
+            self.assembly.note_generation(id);
+        }
+        let is_page = header(CONTENT_TYPE.as_str()).is_some_and(|kind| {
+            kind.trim_start()
+                .get(..9)
+                .is_some_and(|kind| kind.eq_ignore_ascii_case("text/html"))
+        });
+        let next = if head.status.is_success() {
+            Reading::Unknown(is_page)
+        } else {
+            Reading::Refusal(head.status.as_u16(), head.headers, Vec::new())
+        };
+        if let Phase::Trying { reading, .. } = &mut self.phase {
+            *reading = next;
+        }
+    }
+
+    /// Reads what the pipe put into the buffer.
+    fn bytes(&mut self) {
+        self.heard = self.shared.clock.elapsed();
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let read = self.read(&buffer);
+        buffer.clear();
+        self.buffer = buffer;
+        match read {
+            Read::On { heartbeat } => {
+                let empty = self.assembly.delta.is_empty();
+                self.hand_out();
+                if heartbeat && empty {
+                    self.pending.push_back(Progress::Heartbeat);
+                }
+            }
+            Read::Over => self.conclude(Ending::Marked),
+            Read::EndOfBody => self.end(),
+            Read::Foreign => {
+                let error = failure::not_an_api(&self.context());
+                self.fail(Failure::new(error, Retry::Never));
+            }
+            Read::TooLarge => {
+                let error = Error::new(Kind::Incomplete, "the reply is too large").why(format!(
+                    "one piece of it has more than {} MiB",
+                    sse::DEFAULT_LIMIT >> 20
+                ));
+                self.fail(Failure::new(error, Retry::Never));
+            }
+        }
+    }
+
+    fn read(&mut self, bytes: &[u8]) -> Read {
+        let Phase::Trying { reading, .. } = &mut self.phase else {
+            return Read::On { heartbeat: false };
+        };
+        if let Reading::Unknown(is_page) = reading {
+            // The first byte tells more than the media type, which servers get wrong.
+            let Some(first) = bytes.iter().find(|byte| !byte.is_ascii_whitespace()) else {
+                return Read::On { heartbeat: true };
+            };
+            *reading = match first {
+                b'<' => return Read::Foreign,
+                b'{' | b'[' => Reading::Whole(Vec::new()),
+                _ if *is_page => return Read::Foreign,
+                _ => Reading::Events(Box::default()),
+            };
+        }
+        match reading {
+            Reading::Refusal(_, _, body) => {
+                let room = LARGEST_ERROR.saturating_sub(body.len());
+                body.extend_from_slice(&bytes[..bytes.len().min(room)]);
+                if body.len() >= LARGEST_ERROR {
+                    return Read::EndOfBody;
+                }
+                Read::On { heartbeat: false }
+            }
+            Reading::Whole(body) => {
+                if body.len() + bytes.len() > sse::DEFAULT_LIMIT {
+                    return Read::TooLarge;
+                }
+                body.extend_from_slice(bytes);
+                self.learned = self.heard;
+                Read::On { heartbeat: false }
+            }
+            Reading::Events(parser) => {
+                let assembly = &mut self.assembly;
+                let mut heartbeat = false;
+                let mut data = false;
+                let fed = parser.feed(bytes, |event| match event {
+                    Event::Comment => heartbeat = true,
+                    Event::Message { name, data: text } => {
+                        data = true;
+                        assembly.event(name, text);
+                    }
+                });
+                if data {
+                    self.learned = self.heard;
+                }
+                match fed {
+                    Err(sse::TooLarge) => Read::TooLarge,
+                    Ok(()) if self.assembly.is_over() => Read::Over,
+                    Ok(()) => Read::On { heartbeat },
+                }
+            }
+            Reading::Waiting | Reading::Unknown(_) => Read::On { heartbeat: false },
+        }
+    }
+
+    /// The body is at its end.
+    fn end(&mut self) {
+        let Phase::Trying { reading, .. } = &mut self.phase else {
+            return;
+        };
+        match std::mem::replace(reading, Reading::Waiting) {
+            Reading::Refusal(status, headers, body) => {
+                let failure = failure::of_response(status, &headers, &body, &self.context());
+                self.fail(failure);
+            }
+            Reading::Whole(body) => {
+                if self.assembly.whole(&String::from_utf8_lossy(&body)) {
+                    self.conclude(Ending::Marked);
+                } else {
+                    let error = failure::not_an_api(&self.context());
+                    self.fail(Failure::new(error, Retry::Never));
+                }
+            }
+            Reading::Events(mut parser) => {
+                let assembly = &mut self.assembly;
+                // What is pending was within the limit when it was taken in.
+                let _ = parser.finish(|event| {
+                    if let Event::Message { name, data } = event {
+                        assembly.event(name, data);
+                    }
+                });
+                self.conclude(if self.assembly.is_over() {
+                    Ending::Marked
+                } else {
+                    Ending::Closed
+                });
+            }
+            Reading::Waiting | Reading::Unknown(_) => self.conclude(Ending::Closed),
+        }
+    }
+}
+
+/// A limit that was passed.
+#[derive(Clone, Copy)]
+enum Limit {
+    FirstByte,
+    Idle,
+    DataIdle,
+    Grace,
+    Total,
+}
+
+/// What reading some bytes came to.
+enum Read {
+    On { heartbeat: bool },
+    Over,
+    EndOfBody,
+    Foreign,
+    TooLarge,
+}
+
+fn asked_to_wait(error: Error, wait: Duration) -> Error {
+    error
+        .with_kind(Kind::Busy)
+        .hint(format!("the server asks to wait {}", in_words(wait)))
+}
+
+impl ReplyStream for Reply {
+    fn next(&mut self, patience: Duration) -> Progress {
+        let give_up = self.shared.clock.elapsed().saturating_add(patience);
+        loop {
+            if let Some(progress) = self.pending.pop_front() {
+                return progress;
+            }
+            let now = self.shared.clock.elapsed();
+            match self.phase {
+                Phase::Over => {
+                    let error = Error::new(Kind::Bug, "the reply is already over");
+                    return Progress::Done(Box::new(Finish::failed(error)));
+                }
+                Phase::Resting(until) if now >= until => self.try_now(),
+                Phase::Resting(until) => {
+                    let clock = Arc::clone(&self.shared.clock);
+                    clock.sleep(until.min(give_up).saturating_sub(now));
+                    if until > give_up {
+                        return Progress::Idle;
+                    }
+                }
+                Phase::Trying { .. } => {
+                    let (at, limit) = self.limit();
+                    let wait = at.min(give_up).saturating_sub(now);
+                    let mut buffer = std::mem::take(&mut self.buffer);
+                    let arrival = match &mut self.phase {
+                        Phase::Trying { consumer, .. } => consumer.wait(&mut buffer, wait),
+                        _ => Arrival::Nothing,
+                    };
+                    self.buffer = buffer;
+                    if let Arrival::Nothing = arrival {
+                        if self.shared.clock.elapsed() < at {
+                            return Progress::Idle;
+                        }
+                        self.limit_passed(limit);
+                    } else {
+                        self.arrived(arrival);
+                        // A comment that comes and comes must not hide a stall.
+                        let (at, limit) = self.limit();
+                        let still_trying = matches!(self.phase, Phase::Trying { .. });
+                        if still_trying && self.shared.clock.elapsed() >= at {
+                            self.limit_passed(limit);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn identity(&self) -> &Identity {
+        self.assembly.identity()
+    }
+}

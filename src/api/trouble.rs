@@ -1,0 +1,222 @@
+//! Failures of the connection itself, in plain words.
+//!
+//! Layer: `api`. A transport error is a chain of causes from four libraries; what a person
+//! needs is which of a handful of things went wrong.
+
+use std::error::Error as _;
+use std::io;
+use std::path::PathBuf;
+
+use crate::model::error::{Error, Kind};
+
+use super::failure::{Context, Failure, Retry};
+
+/// What went wrong with a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// The client could not be set up: a certificate file, a proxy address.
+    Setup(Option<PathBuf>),
+    /// The host name is unknown.
+    Dns,
+    /// Nobody listens there.
+    Refused,
+    /// There is no way there.
+    Unreachable,
+    /// The certificate, or the encryption, is not acceptable.
+    Certificate,
+    /// What answers does not speak TLS, or not well.
+    Tls,
+    /// The proxy does not let it through.
+    Proxy,
+    /// No connection in time.
+    ConnectTimeout,
+    /// The server closed the connection, or the rest of the body never came.
+    Closed,
+    /// What answers does not speak HTTP.
+    NotHttp,
+    /// pachat's own worker is gone.
+    Lost,
+    /// Something else.
+    Other,
+}
+
+/// A failed connection, and the words of the library for it.
+#[derive(Clone, Debug)]
+pub(super) struct Trouble {
+    pub(super) cause: Cause,
+    text: String,
+}
+
+impl Trouble {
+    /// The client cannot be set up.
+    pub(super) fn setup(text: impl Into<String>, path: Option<PathBuf>) -> Self {
+        Self {
+            cause: Cause::Setup(path),
+            text: text.into(),
+        }
+    }
+
+    /// The worker ended without a word.
+    pub(super) fn lost() -> Self {
+        Self {
+            cause: Cause::Lost,
+            text: "the network thread ended".into(),
+        }
+    }
+
+    /// Finds out what an error of the HTTP library is about.
+    pub(super) fn new(error: reqwest::Error) -> Self {
+        let error = error.without_url();
+        let mut texts = vec![error.to_string()];
+        let mut cause = None;
+        let mut source = error.source();
+        while let Some(inner) = source {
+            cause = cause_of(inner).or(cause);
+            // An I/O error that wraps another hides it from `source`.
+            if let Some(wrapped) = inner
+                .downcast_ref::<io::Error>()
+                .and_then(io::Error::get_ref)
+            {
+                cause = cause_of(wrapped).or(cause);
+            }
+            texts.push(inner.to_string());
+            source = inner.source();
+        }
+        let text = texts.pop().unwrap_or_default();
+        let all = texts.join(": ").to_lowercase() + &text.to_lowercase();
+        let cause = cause
+            .or_else(|| {
+                let by_words = [
+                    ("dns error", Cause::Dns),
+                    ("failed to lookup", Cause::Dns),
+                    ("tunnel", Cause::Proxy),
+                    ("proxy", Cause::Proxy),
+                    ("unexpected eof", Cause::Closed),
+                    ("end of file", Cause::Closed),
+                    ("incomplete message", Cause::Closed),
+                    ("connection closed", Cause::Closed),
+                    ("connection reset", Cause::Closed),
+                    ("invalid http", Cause::NotHttp),
+                ];
+                let found = by_words.into_iter().find(|(words, _)| all.contains(words));
+                found.map(|(_, cause)| cause)
+            })
+            .or_else(|| (error.is_timeout() && error.is_connect()).then_some(Cause::ConnectTimeout))
+            .or_else(|| error.is_timeout().then_some(Cause::ConnectTimeout))
+            .unwrap_or(Cause::Other);
+        // A tunnel that fails does so for reasons that look like the server's own.
+        let cause = if all.contains("tunnel") {
+            Cause::Proxy
+        } else {
+            cause
+        };
+        Self { cause, text }
+    }
+
+    /// What it means for a reply of which nothing has arrived.
+    pub(super) fn into_failure(self, context: &Context<'_>) -> Failure {
+        let origin = context.base_url.origin();
+        let host = context.base_url.host();
+        let what = format!("cannot reach {origin}");
+        let unavailable = |why: &str| Error::new(Kind::Unavailable, what.clone()).why(why);
+        let local = context.profile.is_local();
+        let (error, retry) = match self.cause {
+            Cause::Setup(path) => {
+                let error = Error::new(Kind::Config, "the connection cannot be set up")
+                    .why(context.tidy(&self.text));
+                return Failure::new(
+                    match path {
+                        Some(path) => error.path(&path),
+                        None => error,
+                    },
+                    Retry::Never,
+                );
+            }
+            Cause::Dns => (
+                unavailable(&format!("the name {host} is not known"))
+                    .hint("check the network connection and the base URL"),
+                Retry::Later,
+            ),
+            Cause::Refused if local => (
+                unavailable("nothing listens there")
+                    .hint("start the server, or check the port of the base URL"),
+                Retry::Later,
+            ),
+            Cause::Refused => (unavailable("the connection was refused"), Retry::Later),
+            Cause::Unreachable => (
+                unavailable("there is no way to it")
+                    .hint("check the network connection; behind a proxy, set HTTPS_PROXY"),
+                Retry::Later,
+            ),
+            Cause::Certificate => (
+                unavailable("its certificate is not trusted").hint(
+                    "check this machine's clock; for a certificate of your own authority, set SSL_CERT_FILE or ca_file",
+                ),
+                Retry::Never,
+            ),
+            Cause::Tls => (
+                unavailable("the encrypted connection failed")
+                    .hint("check whether the base URL should begin with http:// instead"),
+                Retry::Never,
+            ),
+            Cause::Proxy => (
+                unavailable("the proxy did not let the connection through")
+                    .hint("check HTTPS_PROXY and NO_PROXY"),
+                Retry::Later,
+            ),
+            Cause::ConnectTimeout => (unavailable("no connection in time"), Retry::Later),
+            Cause::Closed => (
+                unavailable("the server closed the connection without an answer"),
+                Retry::Later,
+            ),
+            Cause::NotHttp => (
+                Error::new(Kind::Incomplete, format!("{origin} is not an API"))
+                    .why("what answers does not speak HTTP")
+                    .hint("check the base URL: https or http, host and port"),
+                Retry::Never,
+            ),
+            Cause::Lost => (
+                Error::new(Kind::Bug, "the network thread of pachat ended"),
+                Retry::Never,
+            ),
+            Cause::Other => (unavailable("the connection failed"), Retry::Later),
+        };
+        let failure = Failure::new(error.cause(context.tidy(&self.text)), retry);
+        failure.announced_as("cannot connect")
+    }
+
+    /// What cut a reply off, in a few words.
+    pub(super) fn cut(&self) -> &'static str {
+        match self.cause {
+            Cause::Closed => "the server closed the connection midway",
+            Cause::Lost => "the network thread of pachat ended",
+            _ => "the connection broke midway",
+        }
+    }
+}
+
+/// What one link of the chain says by its type.
+fn cause_of(error: &(dyn std::error::Error + 'static)) -> Option<Cause> {
+    if let Some(error) = error.downcast_ref::<rustls::Error>() {
+        return Some(match error {
+            rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented => {
+                Cause::Certificate
+            }
+            _ => Cause::Tls,
+        });
+    }
+    let error = error.downcast_ref::<io::Error>()?;
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => Some(Cause::Refused),
+        io::ErrorKind::HostUnreachable
+        | io::ErrorKind::NetworkUnreachable
+        | io::ErrorKind::NetworkDown
+        | io::ErrorKind::AddrNotAvailable => Some(Cause::Unreachable),
+        io::ErrorKind::ConnectionReset
+        | io::ErrorKind::ConnectionAborted
+        | io::ErrorKind::BrokenPipe
+        | io::ErrorKind::UnexpectedEof => Some(Cause::Closed),
+        io::ErrorKind::TimedOut => Some(Cause::ConnectTimeout),
+        _ => None,
+    }
+}
