@@ -610,7 +610,7 @@ fn refusals_have_their_kinds_and_are_not_repeated() {
         (400, r#"{"error":{"message":"No connected db.","type":"no_db_connection","param":null,"code":"400"}}"#.into(), Kind::Denied, "key set"),
         (402, error("You requested up to 65536 tokens, but can only afford 30104."), Kind::Denied, "--max-tokens 30104"),
         (403, r#"{"error":{"message":"flagged","code":403,"metadata":{"reasons":["violence"]}}}"#.into(), Kind::Malformed, "violence"),
-        (403, error("Only management keys can perform this operation"), Kind::Malformed, "management"),
+        (403, error("Only management keys can perform this operation"), Kind::Denied, "management"),
         (403, r#"{"error":{"message":"no","metadata":{"error_type":"permission_denied"}}}"#.into(), Kind::Denied, "key"),
         (400, error("x/y is not a valid model ID"), Kind::Malformed, "pachat models"),
         (404, r#"{"error":{"message":"gone","availability":{"code":"model_deprecated","fallback_models":["a/new"]}}}"#.into(), Kind::Malformed, "-m a/new"),
@@ -846,10 +846,13 @@ fn what_cannot_be_set_up_is_a_matter_of_configuration() {
 
 #[test]
 fn dropping_the_reply_closes_the_connection() {
-    for script in [
-        Script::raw().step(Step::HangUp),
-        hello_then("").step(Step::HangUp),
-        Script::stream().send(": wait\n\n").step(Step::HangUp),
+    for (name, script) in [
+        ("before the head", Script::raw().step(Step::HangUp)),
+        ("after some text", hello_then("").step(Step::HangUp)),
+        (
+            "after a comment",
+            Script::stream().send(": wait\n\n").step(Step::HangUp),
+        ),
     ] {
         let server = FakeServer::answering([script]);
         let client = client(endpoint(&server.base_url()));
@@ -862,7 +865,7 @@ fn dropping_the_reply_closes_the_connection() {
             began.elapsed() < Duration::from_millis(50),
             "dropping does not wait"
         );
-        assert!(server.wait_for_hang_up(Duration::from_secs(2)));
+        assert!(server.wait_for_hang_up(Duration::from_secs(2)), "{name}");
     }
 }
 

@@ -165,10 +165,16 @@ impl Trouble {
                 Retry::Later,
             ),
             Cause::ConnectTimeout => (unavailable("no connection in time"), Retry::Later),
-            Cause::Closed => (
-                unavailable("the server closed the connection without an answer"),
-                Retry::Later,
-            ),
+            Cause::Closed => {
+                let error = unavailable("the server closed the connection without an answer");
+                let unencrypted = local && context.base_url.is_https();
+                let error = if unencrypted {
+                    error.hint("check whether the base URL should begin with http:// instead")
+                } else {
+                    error
+                };
+                (error, Retry::Later)
+            }
             Cause::NotHttp => (
                 Error::new(Kind::Incomplete, format!("{origin} is not an API"))
                     .why("what answers does not speak HTTP")

@@ -410,6 +410,8 @@ fn play(script: &Script, mut stream: &TcpStream, log: &Log) -> io::Result<bool> 
     };
     for step in &script.steps {
         match step {
+            // An empty chunk would be the end of the body.
+            Step::Send(bytes) if bytes.is_empty() => {}
             Step::Send(bytes) => send(stream, bytes)?,
             Step::Drip(bytes) => {
                 for byte in bytes {
