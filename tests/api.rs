@@ -2,6 +2,11 @@
 //!
 //! The cases are those that a person notices: what text arrives, how the reply ended, what
 //! is said about it, and how often the server was asked.
+#![allow(
+    clippy::unwrap_used,
+    clippy::too_many_lines,
+    reason = "tests may panic, and tables are long"
+)]
 
 mod common;
 
@@ -947,4 +952,35 @@ fn documents_are_fetched() {
         "{}",
         slow.headline()
     );
+}
+
+#[test]
+fn a_proxy_is_used_except_where_it_is_not_wanted() {
+    let proxy = FakeServer::answering([Script::reply("through the proxy")]);
+    let address = proxy.base_url().trim_end_matches("/v1").to_owned();
+    let mut far = endpoint("http://api.example.invalid/v1");
+    far.network.http_proxy = Some(address.clone());
+    assert_eq!(ask(far).text, "through the proxy");
+    assert_eq!(
+        proxy.requests()[0].path,
+        "http://api.example.invalid/v1/chat/completions"
+    );
+
+    let server = FakeServer::answering([Script::reply("directly")]);
+    let mut near = endpoint(&server.base_url());
+    near.network.all_proxy = Some(address);
+    assert_eq!(ask(near).text, "directly");
+    assert_eq!(proxy.requests().len(), 1);
+}
+
+#[test]
+fn an_end_that_is_never_marked_does_not_hold_the_reply_back() {
+    let server = FakeServer::answering([Script::events([&*delta("a"), FINISHED])
+        .send(": and on\n\n")
+        .step(Step::HangUp)]);
+    let mut endpoint = endpoint(&server.base_url());
+    endpoint.limits.idle = Duration::from_millis(80);
+    let outcome = ask(endpoint);
+    assert_eq!(outcome.finish.state, State::Complete);
+    assert_eq!(outcome.text, "a");
 }

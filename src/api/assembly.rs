@@ -262,6 +262,11 @@ impl Assembly {
                 let error = Error::new(Kind::Unavailable, "there is no reply").why(why);
                 (error, Retry::Once)
             }
+            (None, Ending::Closed) if self.has_reasoning => {
+                let why = "the connection ended before the reply did";
+                let error = incomplete("the reply is incomplete").why(why);
+                (error, Retry::Never)
+            }
             _ if self.has_reasoning => {
                 let why = "the model reasoned and then said nothing";
                 (incomplete("there is no answer").why(why), Retry::Never)
@@ -308,5 +313,79 @@ fn one_line(json: &RawValue) -> Option<Box<RawValue>> {
         RawValue::from_string(json.get().replace(['\n', '\r'], " ")).ok()
     } else {
         Some(json.to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::client::Endpoint;
+    use crate::platform::clock::RealClock;
+    use proptest::prelude::*;
+
+    /// Events of every kind, in any order.
+    fn event() -> impl Strategy<Value = (&'static str, String)> {
+        let data = prop::sample::select(vec![
+            "[DONE]",
+            "",
+            "{oops",
+            "7",
+            "{}",
+            r#"{"choices":[]}"#,
+            r#"{"choices":[{"delta":{"content":"a"}}]}"#,
+            r#"{"choices":[{"delta":{"content":"b"},"finish_reason":"stop"}]}"#,
+            r#"{"choices":[{"delta":{"reasoning":"r"}}]}"#,
+            r#"{"choices":[{"delta":{"refusal":"no"}}]}"#,
+            r#"{"choices":[{"delta":{"tool_calls":[{}]},"finish_reason":"tool_calls"}]}"#,
+            r#"{"choices":[{"finish_reason":"length"}]}"#,
+            r#"{"choices":[{"finish_reason":"content_filter"}]}"#,
+            r#"{"choices":[{"finish_reason":"error"}]}"#,
+            r#"{"choices":[],"usage":{"cost":1}}"#,
+            r#"{"error":{"code":429}}"#,
+            r#"{"error":"text"}"#,
+        ]);
+        let name = prop::sample::select(vec!["", "", "", "error"]);
+        (name, data.prop_map(str::to_owned))
+    }
+
+    proptest! {
+        #[test]
+        fn only_a_marked_or_explained_end_is_a_whole_reply(
+            events in prop::collection::vec(event(), 0..8),
+            ending in prop::sample::select(vec![Ending::Closed, Ending::Broken("cut")]),
+        ) {
+            let endpoint = Endpoint::new("https://openrouter.ai".parse().unwrap());
+            let context = endpoint.context("m", &RealClock::start());
+            let mut assembly = Assembly::default();
+            for (name, data) in &events {
+                assembly.event(name, data);
+            }
+            let text = assembly.delta.text.clone();
+            let explained = assembly.is_finished();
+            let ending = if assembly.is_over() { Ending::Marked } else { ending };
+            match assembly.conclude(ending, &context) {
+                Ok(finish) => {
+                    prop_assert!(explained || ending == Ending::Marked || finish.error.is_some());
+                    prop_assert!(!text.is_empty() || finish.state == State::Filtered);
+                    prop_assert!(finish.state != State::Error);
+                }
+                Err(failure) => prop_assert!(!failure.error.headline().is_empty()),
+            }
+        }
+    }
+
+    /// Not a test of anything but speed.
+    #[test]
+    #[ignore = "a measurement"]
+    #[expect(clippy::print_stdout, reason = "a measurement")]
+    fn twenty_thousand_pieces() {
+        let data = r#"{"id":"gen-1","object":"chat.completion.chunk","created":1787000000,"model":"test/model","provider":"Test","choices":[{"index":0,"delta":{"role":"assistant","content":" word"},"finish_reason":null}]}"#;
+        let mut assembly = Assembly::default();
+        let start = std::time::Instant::now();
+        for _ in 0..20_000 {
+            assembly.event("", data);
+        }
+        println!("20,000 pieces: {:?}", start.elapsed());
+        assert_eq!(assembly.delta.text.len(), 100_000);
     }
 }

@@ -166,7 +166,8 @@ impl Reply {
         {
             (self.tried + limits.first_byte, Limit::FirstByte)
         } else if self.assembly.is_finished() {
-            (self.heard + GRACE.min(limits.idle), Limit::Grace)
+            // From the last event, or comments could hold the end back for ever.
+            (self.learned + GRACE.min(limits.idle), Limit::Grace)
         } else {
             let idle = (self.heard + limits.idle, Limit::Idle);
             let data = (self.learned + limits.data_idle, Limit::DataIdle);
@@ -234,7 +235,9 @@ impl Reply {
             Retry::Never => None,
             Retry::Once => (!self.retried_once).then(|| policy.delay(0, random)),
             Retry::Later => Some(policy.delay(self.retries, random)),
-            Retry::After(wait) if wait > policy.longest_wait => {
+            Retry::After(wait)
+                if wait > policy.longest_wait.min(policy.budget.saturating_sub(used)) =>
+            {
                 self.try_next_model(Failure {
                     error: asked_to_wait(failure.error, wait),
                     ..failure
@@ -272,7 +275,11 @@ impl Reply {
 
     fn try_next_model(&mut self, failure: Failure) {
         if !failure.other_model || self.candidates.len() < 2 {
-            self.give_up(failure.error);
+            let tries = self.retries + 1;
+            self.give_up(match failure.error.cause_text() {
+                None if tries > 1 => failure.error.cause(format!("tried {tries} times")),
+                _ => failure.error,
+            });
             return;
         }
         let failed = self.candidates.pop_front();

@@ -9,7 +9,7 @@ use url::{Host, Url};
 
 use super::error::{Error, Kind};
 
-/// The path under which OpenRouter speaks the protocol.
+/// The path under which openrouter.ai speaks the protocol.
 const OPENROUTER_PATH: &str = "/api/v1";
 /// The path under which nearly every other server does.
 const USUAL_PATH: &str = "/v1";

@@ -152,7 +152,7 @@ impl Script {
             .fold(Self::stream(), |script, data| script.event(data.as_ref()))
     }
 
-    /// A complete streamed reply of this text, as OpenRouter sends it.
+    /// A complete streamed reply of this text, as openrouter.ai sends it.
     pub fn reply(text: &str) -> Self {
         Self::stream()
             .send(": OPENROUTER PROCESSING\n\n")
