@@ -15,6 +15,7 @@ mod failure;
 pub mod models;
 mod pipe;
 mod profile;
+mod reading;
 mod reply;
 pub mod request;
 mod retry;

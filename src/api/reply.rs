@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::header::{CONTENT_TYPE, HeaderMap};
+use reqwest::header::CONTENT_TYPE;
 
 use crate::model::error::{Error, Kind};
 use crate::model::reply::{Finish, Identity, Progress, ReplyStream};
@@ -17,34 +17,18 @@ use super::assembly::{Assembly, Ending};
 use super::client::Shared;
 use super::failure::{self, Context, Failure, Retry};
 use super::pipe::{Arrival, Consumer, Head};
+use super::reading::{Read, Reading};
 use super::request::Body;
 use super::retry::in_words;
-use super::sse::{self, Event, Parser};
+use super::sse::{self, Event};
 use super::transport::post;
 
 /// The path of the endpoint, below the base URL.
 const PATH: &str = "/chat/completions";
 
-/// How much of an error body is read.
-const LARGEST_ERROR: usize = 256 << 10;
-
 /// How long usage may follow after the server said why it stopped. A server that neither
 /// marks the end nor closes the connection must not hold a complete reply back.
 const GRACE: Duration = Duration::from_secs(5);
-
-/// How the body of a response is read.
-enum Reading {
-    /// No response yet.
-    Waiting,
-    /// A refusal: status, headers, and the body so far.
-    Refusal(u16, HeaderMap, Vec<u8>),
-    /// Not a byte that tells what it is; whether it is announced as a web page.
-    Unknown(bool),
-    /// An event stream.
-    Events(Box<Parser>),
-    /// A reply in one piece.
-    Whole(Vec<u8>),
-}
 
 enum Phase {
     /// A request is under way.
@@ -402,11 +386,17 @@ impl Reply {
     fn bytes(&mut self) {
         self.heard = self.shared.clock.elapsed();
         let mut buffer = std::mem::take(&mut self.buffer);
-        let read = self.read(&buffer);
+        let read = match &mut self.phase {
+            Phase::Trying { reading, .. } => reading.read(&buffer, &mut self.assembly),
+            _ => Read::default(),
+        };
         buffer.clear();
         self.buffer = buffer;
         match read {
-            Read::On { heartbeat } => {
+            Read::On { heartbeat, news } => {
+                if news {
+                    self.learned = self.heard;
+                }
                 let empty = self.assembly.delta.is_empty();
                 self.hand_out();
                 if heartbeat && empty {
@@ -426,63 +416,6 @@ impl Reply {
                 ));
                 self.fail(Failure::new(error, Retry::Never));
             }
-        }
-    }
-
-    fn read(&mut self, bytes: &[u8]) -> Read {
-        let Phase::Trying { reading, .. } = &mut self.phase else {
-            return Read::On { heartbeat: false };
-        };
-        if let Reading::Unknown(is_page) = reading {
-            // The first byte tells more than the media type, which servers get wrong.
-            let Some(first) = bytes.iter().find(|byte| !byte.is_ascii_whitespace()) else {
-                return Read::On { heartbeat: true };
-            };
-            *reading = match first {
-                b'<' => return Read::Foreign,
-                b'{' | b'[' => Reading::Whole(Vec::new()),
-                _ if *is_page => return Read::Foreign,
-                _ => Reading::Events(Box::default()),
-            };
-        }
-        match reading {
-            Reading::Refusal(_, _, body) => {
-                let room = LARGEST_ERROR.saturating_sub(body.len());
-                body.extend_from_slice(&bytes[..bytes.len().min(room)]);
-                if body.len() >= LARGEST_ERROR {
-                    return Read::EndOfBody;
-                }
-                Read::On { heartbeat: false }
-            }
-            Reading::Whole(body) => {
-                if body.len() + bytes.len() > sse::DEFAULT_LIMIT {
-                    return Read::TooLarge;
-                }
-                body.extend_from_slice(bytes);
-                self.learned = self.heard;
-                Read::On { heartbeat: false }
-            }
-            Reading::Events(parser) => {
-                let assembly = &mut self.assembly;
-                let mut heartbeat = false;
-                let mut data = false;
-                let fed = parser.feed(bytes, |event| match event {
-                    Event::Comment => heartbeat = true,
-                    Event::Message { name, data: text } => {
-                        data = true;
-                        assembly.event(name, text);
-                    }
-                });
-                if data {
-                    self.learned = self.heard;
-                }
-                match fed {
-                    Err(sse::TooLarge) => Read::TooLarge,
-                    Ok(()) if self.assembly.is_over() => Read::Over,
-                    Ok(()) => Read::On { heartbeat },
-                }
-            }
-            Reading::Waiting | Reading::Unknown(_) => Read::On { heartbeat: false },
         }
     }
 
@@ -531,15 +464,6 @@ enum Limit {
     DataIdle,
     Grace,
     Total,
-}
-
-/// What reading some bytes came to.
-enum Read {
-    On { heartbeat: bool },
-    Over,
-    EndOfBody,
-    Foreign,
-    TooLarge,
 }
 
 fn asked_to_wait(error: Error, wait: Duration) -> Error {
