@@ -72,13 +72,6 @@ impl Trouble {
         let mut source = error.source();
         while let Some(inner) = source {
             cause = cause_of(inner).or(cause);
-            // An I/O error that wraps another hides it from `source`.
-            if let Some(wrapped) = inner
-                .downcast_ref::<io::Error>()
-                .and_then(io::Error::get_ref)
-            {
-                cause = cause_of(wrapped).or(cause);
-            }
             texts.push(inner.to_string());
             source = inner.source();
         }
@@ -212,6 +205,10 @@ fn cause_of(error: &(dyn std::error::Error + 'static)) -> Option<Cause> {
         });
     }
     let error = error.downcast_ref::<io::Error>()?;
+    // An I/O error hides what it wraps from `source`, and one may wrap another.
+    if let Some(found) = error.get_ref().and_then(|inner| cause_of(inner)) {
+        return Some(found);
+    }
     match error.kind() {
         io::ErrorKind::ConnectionRefused => Some(Cause::Refused),
         io::ErrorKind::HostUnreachable
@@ -224,5 +221,52 @@ fn cause_of(error: &(dyn std::error::Error + 'static)) -> Option<Cause> {
         | io::ErrorKind::UnexpectedEof => Some(Cause::Closed),
         io::ErrorKind::TimedOut => Some(Cause::ConnectTimeout),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::client::Endpoint;
+    use crate::platform::clock::RealClock;
+
+    #[test]
+    fn a_bad_certificate_is_found_however_deep_it_is_wrapped() {
+        let bad = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
+        let wrapped = io::Error::other(io::Error::other(bad));
+        assert_eq!(cause_of(&wrapped), Some(Cause::Certificate));
+        let alert = rustls::Error::AlertReceived(rustls::AlertDescription::InternalError);
+        assert_eq!(cause_of(&io::Error::other(alert)), Some(Cause::Tls));
+        let refused = io::Error::other(io::Error::from(io::ErrorKind::ConnectionRefused));
+        assert_eq!(cause_of(&refused), Some(Cause::Refused));
+        assert_eq!(cause_of(&io::Error::other("words")), None);
+    }
+
+    #[test]
+    fn each_cause_has_its_kind_and_only_passing_ones_are_tried_again() {
+        let endpoint = Endpoint::new("https://api.example.com/v1".parse().unwrap());
+        let context = endpoint.context("m", &RealClock::start());
+        for (cause, kind, retry) in [
+            (Cause::Setup(None), Kind::Config, Retry::Never),
+            (Cause::Dns, Kind::Unavailable, Retry::Later),
+            (Cause::Refused, Kind::Unavailable, Retry::Later),
+            (Cause::Unreachable, Kind::Unavailable, Retry::Later),
+            (Cause::Certificate, Kind::Unavailable, Retry::Never),
+            (Cause::Tls, Kind::Unavailable, Retry::Never),
+            (Cause::Proxy, Kind::Unavailable, Retry::Later),
+            (Cause::ConnectTimeout, Kind::Unavailable, Retry::Later),
+            (Cause::Closed, Kind::Unavailable, Retry::Later),
+            (Cause::NotHttp, Kind::Incomplete, Retry::Never),
+            (Cause::Lost, Kind::Bug, Retry::Never),
+            (Cause::Other, Kind::Unavailable, Retry::Later),
+        ] {
+            let trouble = Trouble {
+                cause: cause.clone(),
+                text: "text".into(),
+            };
+            let failure = trouble.into_failure(&context);
+            assert_eq!(failure.error.kind(), kind, "{cause:?}");
+            assert_eq!(failure.retry, retry, "{cause:?}");
+        }
     }
 }
