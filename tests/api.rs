@@ -966,6 +966,12 @@ fn a_proxy_is_used_except_where_it_is_not_wanted() {
         "http://api.example.invalid/v1/chat/completions"
     );
 
+    let mut broken = endpoint("http://api.example.invalid/v1");
+    broken.network.http_proxy = Some(FakeServer::nobody());
+    broken.retry.retries = 0;
+    let outcome = ask(broken);
+    assert!(outcome.said().contains("proxy"), "{}", outcome.said());
+
     let server = FakeServer::answering([Script::reply("directly")]);
     let mut near = endpoint(&server.base_url());
     near.network.all_proxy = Some(address);

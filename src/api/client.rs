@@ -97,6 +97,7 @@ impl Endpoint {
             profile: self.profile,
             key: self.key.as_ref(),
             model,
+            proxied: self.network.proxy_for(&self.base_url).is_some(),
             now: clock.now(),
         }
     }

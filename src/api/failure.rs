@@ -73,6 +73,8 @@ pub(super) struct Context<'a> {
     pub(super) profile: Profile,
     pub(super) key: Option<&'a Secret>,
     pub(super) model: &'a str,
+    /// Whether requests go through a proxy.
+    pub(super) proxied: bool,
     pub(super) now: Timestamp,
 }
 

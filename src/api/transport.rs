@@ -16,6 +16,7 @@ use reqwest::header::{
 use rustls::RootCertStore;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
+use crate::model::base_url::BaseUrl;
 use crate::platform::Environment;
 
 use super::client::Endpoint;
@@ -66,9 +67,13 @@ impl NetworkEnvironment {
         }
     }
 
-    /// The proxy for an address, unless its host is reached directly.
-    fn proxy(&self, https: bool) -> Option<&str> {
-        let own = if https {
+    /// The proxy for an address, before `NO_PROXY` is looked at. This machine is always
+    /// reached directly.
+    pub(super) fn proxy_for(&self, base_url: &BaseUrl) -> Option<&str> {
+        if base_url.is_loopback() {
+            return None;
+        }
+        let own = if base_url.is_https() {
             &self.https_proxy
         } else {
             &self.http_proxy
@@ -81,9 +86,7 @@ impl NetworkEnvironment {
 pub(super) fn builder(endpoint: &Endpoint) -> Result<reqwest::ClientBuilder, Trouble> {
     let base_url = &endpoint.base_url;
     let network = &endpoint.network;
-    let proxy = network
-        .proxy(base_url.is_https())
-        .filter(|_| !base_url.is_loopback());
+    let proxy = network.proxy_for(base_url);
     let mut builder = reqwest::Client::builder()
         .tls_backend_preconfigured(tls(endpoint, proxy.is_some())?)
         // A redirected POST would become a GET, and the key would go to another host.

@@ -76,32 +76,16 @@ impl Trouble {
             source = inner.source();
         }
         let text = texts.pop().unwrap_or_default();
-        let all = texts.join(": ").to_lowercase() + &text.to_lowercase();
-        let cause = cause
-            .or_else(|| {
-                let by_words = [
-                    ("dns error", Cause::Dns),
-                    ("failed to lookup", Cause::Dns),
-                    ("tunnel", Cause::Proxy),
-                    ("proxy", Cause::Proxy),
-                    ("unexpected eof", Cause::Closed),
-                    ("end of file", Cause::Closed),
-                    ("incomplete message", Cause::Closed),
-                    ("connection closed", Cause::Closed),
-                    ("connection reset", Cause::Closed),
-                    ("invalid http", Cause::NotHttp),
-                ];
-                let found = by_words.into_iter().find(|(words, _)| all.contains(words));
-                found.map(|(_, cause)| cause)
-            })
-            .or_else(|| (error.is_timeout() && error.is_connect()).then_some(Cause::ConnectTimeout))
-            .or_else(|| error.is_timeout().then_some(Cause::ConnectTimeout))
-            .unwrap_or(Cause::Other);
+        let all = format!("{}: {text}", texts.join(": ")).to_lowercase();
         // A tunnel that fails does so for reasons that look like the server's own.
         let cause = if all.contains("tunnel") {
             Cause::Proxy
         } else {
+            let timeout = error.is_timeout().then_some(Cause::ConnectTimeout);
             cause
+                .or_else(|| cause_by_words(&all))
+                .or(timeout)
+                .unwrap_or(Cause::Other)
         };
         Self { cause, text }
     }
@@ -113,7 +97,16 @@ impl Trouble {
         let what = format!("cannot reach {origin}");
         let unavailable = |why: &str| Error::new(Kind::Unavailable, what.clone()).why(why);
         let local = context.profile.is_local();
-        let (error, retry) = match self.cause {
+        let cause = match self.cause {
+            // Whose name it is, or who refused, cannot be told apart through a proxy.
+            Cause::Dns | Cause::Refused | Cause::Unreachable | Cause::ConnectTimeout
+                if context.proxied =>
+            {
+                Cause::Proxy
+            }
+            cause => cause,
+        };
+        let (error, retry) = match cause {
             Cause::Setup(path) => {
                 let error = Error::new(Kind::Config, "the connection cannot be set up")
                     .why(context.tidy(&self.text));
@@ -153,7 +146,7 @@ impl Trouble {
                 Retry::Never,
             ),
             Cause::Proxy => (
-                unavailable("the proxy did not let the connection through")
+                unavailable("the proxy cannot be reached or does not let the connection through")
                     .hint("check HTTPS_PROXY and NO_PROXY"),
                 Retry::Later,
             ),
@@ -192,6 +185,23 @@ impl Trouble {
             _ => "the connection broke midway",
         }
     }
+}
+
+/// What the texts say, where the types do not.
+fn cause_by_words(all: &str) -> Option<Cause> {
+    let known = [
+        ("dns error", Cause::Dns),
+        ("failed to lookup", Cause::Dns),
+        ("proxy", Cause::Proxy),
+        ("unexpected eof", Cause::Closed),
+        ("end of file", Cause::Closed),
+        ("incomplete message", Cause::Closed),
+        ("connection closed", Cause::Closed),
+        ("connection reset", Cause::Closed),
+        ("invalid http", Cause::NotHttp),
+    ];
+    let found = known.into_iter().find(|(words, _)| all.contains(words));
+    found.map(|(_, cause)| cause)
 }
 
 /// What one link of the chain says by its type.
