@@ -198,63 +198,49 @@ impl Reply {
     /// Decides what follows a failure: another try, another model, or the end.
     fn fail(&mut self, failure: Failure) {
         if self.assembly.has_content() {
-            let error = if failure.error.kind() == Kind::Incomplete {
-                failure.error
-            } else {
-                let error = Error::new(Kind::Incomplete, "the reply failed midway")
-                    .why(failure.error.headline());
-                match failure.error.hint_text() {
-                    Some(hint) => error.hint(hint),
-                    None => error,
-                }
-            };
-            self.give_up(error);
+            self.give_up(midway(failure.error));
             return;
         }
-        let policy = self.shared.endpoint.retry;
-        let used = self.shared.clock.elapsed().saturating_sub(self.began);
-        let random = self.shared.random.as_ref();
-        let wait = match failure.retry {
-            _ if policy.retries == 0 => None,
-            Retry::Never => None,
-            Retry::Once => (!self.retried_once).then(|| policy.delay(0, random)),
-            Retry::Later => Some(policy.delay(self.retries, random)),
-            Retry::After(wait)
-                if wait > policy.longest_wait.min(policy.budget.saturating_sub(used)) =>
-            {
-                self.try_next_model(Failure {
-                    error: asked_to_wait(failure.error, wait),
-                    ..failure
-                });
-                return;
-            }
-            Retry::After(wait) => Some(wait),
-            Retry::Loading => Some(policy.base),
-        };
-        let allowed = match failure.retry {
-            Retry::Loading => used <= self.shared.endpoint.limits.first_byte,
-            Retry::Once => true,
-            _ => self.retries < policy.retries,
-        };
-        let total = self.shared.endpoint.limits.total;
-        let in_budget = |wait: Duration| {
-            let until = used.saturating_add(wait);
-            (failure.retry == Retry::Loading || until <= policy.budget)
-                && total.is_none_or(|total| until <= total)
-        };
-        match wait.filter(|wait| allowed && in_budget(*wait)) {
-            Some(wait) => {
-                self.retried_once |= failure.retry == Retry::Once;
-                self.retries += 1;
-                self.pending.push_back(Progress::Notice(format!(
-                    "{}: trying again in {}",
-                    failure.announcement,
-                    in_words(wait)
-                )));
-                self.phase = Phase::Resting(self.shared.clock.elapsed().saturating_add(wait));
-            }
-            None => self.try_next_model(failure),
+        if let Some(wait) = self.wait_before_retry(failure.retry) {
+            self.retried_once |= failure.retry == Retry::Once;
+            self.retries += 1;
+            self.pending.push_back(Progress::Notice(format!(
+                "{}: trying again in {}",
+                failure.announcement,
+                in_words(wait)
+            )));
+            self.phase = Phase::Resting(self.shared.clock.elapsed().saturating_add(wait));
+            return;
         }
+        let longest = self.shared.endpoint.retry.longest_wait;
+        self.try_next_model(match failure.retry {
+            Retry::After(wait) => Failure {
+                error: asked_to_wait(failure.error, wait, longest),
+                ..failure
+            },
+            _ => failure,
+        });
+    }
+
+    /// How long to wait before another try; `None` if there is to be none.
+    fn wait_before_retry(&self, retry: Retry) -> Option<Duration> {
+        let policy = &self.shared.endpoint.retry;
+        let limits = &self.shared.endpoint.limits;
+        let random = self.shared.random.as_ref();
+        let used = self.shared.clock.elapsed().saturating_sub(self.began);
+        let left = self.retries < policy.retries;
+        let (allowed, wait) = match retry {
+            Retry::Never => (false, Duration::ZERO),
+            Retry::Once => (!self.retried_once, policy.delay(0, random)),
+            Retry::Later => (left, policy.delay(self.retries, random)),
+            Retry::After(wait) => (left && wait <= policy.longest_wait, wait),
+            // Not counted: a model takes as long to load as it takes.
+            Retry::Loading => (used <= limits.first_byte, policy.base),
+        };
+        let until = used.saturating_add(wait);
+        let in_budget = retry == Retry::Loading || until <= policy.budget;
+        let in_total = limits.total.is_none_or(|total| until <= total);
+        (policy.retries > 0 && allowed && in_budget && in_total).then_some(wait)
     }
 
     fn try_next_model(&mut self, failure: Failure) {
@@ -466,9 +452,28 @@ enum Limit {
     Total,
 }
 
-fn asked_to_wait(error: Error, wait: Duration) -> Error {
+/// An error after some of the reply has arrived.
+fn midway(error: Error) -> Error {
+    if error.kind() == Kind::Incomplete {
+        return error;
+    }
+    let made = Error::new(Kind::Incomplete, "the reply failed midway").why(error.headline());
+    match error.hint_text() {
+        Some(hint) => made.hint(hint),
+        None => made,
+    }
+}
+
+/// An error with the time that the server asks to wait; beyond the longest wait it is
+/// about time and nothing else.
+fn asked_to_wait(error: Error, wait: Duration, longest: Duration) -> Error {
+    let kind = if wait > longest {
+        Kind::Busy
+    } else {
+        error.kind()
+    };
     error
-        .with_kind(Kind::Busy)
+        .with_kind(kind)
         .hint(format!("the server asks to wait {}", in_words(wait)))
 }
 
