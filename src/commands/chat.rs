@@ -27,7 +27,7 @@ pub struct ChatArgs {
     pub system: Option<String>,
 
     /// Go on with the last conversation
-    #[arg(short, long = "continue", conflicts_with = "conversation")]
+    #[arg(short = 'c', long = "continue", conflicts_with = "conversation")]
     pub resume: bool,
 
     /// Go on with this conversation: the end of its id, its exact title, or `last`

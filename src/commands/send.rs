@@ -51,7 +51,7 @@ pub struct SendArgs {
 
     /// Go on with the last conversation
     #[arg(
-        short,
+        short = 'c',
         long = "continue",
         conflicts_with = "conversation",
         help_heading = "Conversation"

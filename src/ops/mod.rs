@@ -2,6 +2,7 @@
 //! environment: everything arrives as a value.
 
 pub mod export;
+pub mod guide;
 pub mod key;
 pub mod listing;
 pub mod prompt;

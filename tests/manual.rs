@@ -1,0 +1,423 @@
+//! The guide answers what people ask, and every command that the manual, the help
+//! texts and the README show can be typed.
+#![allow(clippy::unwrap_used, reason = "a failed test is allowed to panic")]
+
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use pachat::cli::Cli;
+use pachat::manual;
+use pachat::model::reply::{Progress, ReplyStream};
+use pachat::ops::guide::Guide;
+
+/// Questions as people type them, and the section that answers each.
+const QUESTIONS: &[(&str, &str)] = &[
+    (
+        "how do I make an encrypted backup",
+        "How do I make an encrypted backup?",
+    ),
+    (
+        "how can I encrypt my backups with age?",
+        "How do I make an encrypted backup?",
+    ),
+    ("backup", "How do I make a backup?"),
+    ("how do I restore a backup", "How do I make a backup?"),
+    (
+        "why is my reply cut",
+        "Why is my reply cut, incomplete or interrupted?",
+    ),
+    (
+        "the answer stops in the middle of a sentence",
+        "Why is my reply cut, incomplete or interrupted?",
+    ),
+    (
+        "my response was truncated!",
+        "Why is my reply cut, incomplete or interrupted?",
+    ),
+    ("where are my files?", "Where are my files?"),
+    (
+        "In which folder are conversations stored?",
+        "Where are my files?",
+    ),
+    ("how do I use ollama", "How do I use Ollama?"),
+    ("can I run it with a local model", "How do I use Ollama?"),
+    (
+        "does it work with LM Studio?",
+        "How do I use llama.cpp, LM Studio or vLLM?",
+    ),
+    ("llama-server", "How do I use llama.cpp, LM Studio or vLLM?"),
+    (
+        "how do i connect to openrouter",
+        "How do I connect to OpenRouter?",
+    ),
+    ("use my own base url", "How do I connect to another server?"),
+    ("how to change the model", "How do I change the model?"),
+    ("switch to another model", "How do I change the model?"),
+    ("what does exit code 76 mean", "Exit code 76"),
+    ("exit status 69", "Exit code 69"),
+    ("pachat returned 77", "Exit code 77"),
+    ("list of exit codes", "What do the exit codes mean?"),
+    (
+        "how do I delete a conversation",
+        "How do I delete a conversation?",
+    ),
+    (
+        "how do I delete my history",
+        "How do I delete a conversation?",
+    ),
+    (
+        "remove the api key",
+        "How do I set, change or remove the API key?",
+    ),
+    (
+        "where does my token come from",
+        "How do I set, change or remove the API key?",
+    ),
+    ("is my key stored safely?", "What protects my API key?"),
+    (
+        "I forgot my passphrase",
+        "I lost master.key or forgot the pass phrase",
+    ),
+    (
+        "I lost master.key",
+        "I lost master.key or forgot the pass phrase",
+    ),
+    (
+        "how do I use it in a shell script",
+        "How do I use pachat in a pipe or a script?",
+    ),
+    (
+        "pipe git diff into it",
+        "How do I use pachat in a pipe or a script?",
+    ),
+    (
+        "can I use a cron job?",
+        "How do I use pachat in a pipe or a script?",
+    ),
+    (
+        "how do I resume yesterday's conversation",
+        "How do I continue a conversation?",
+    ),
+    (
+        "search old chats",
+        "How do I list and search conversations?",
+    ),
+    (
+        "export everything as markdown",
+        "How do I export a conversation?",
+    ),
+    (
+        "what is a conversation id",
+        "How do I name a conversation on the command line?",
+    ),
+    ("rename a conversation", "How do I rename a conversation?"),
+    (
+        "what slash commands are there",
+        "Which slash commands does chat have?",
+    ),
+    (
+        "how do I exit the chat",
+        "How do I talk in an interactive chat?",
+    ),
+    (
+        "how do I type several lines in chat",
+        "How do I talk in an interactive chat?",
+    ),
+    ("what did I spend so far?", "What did it cost?"),
+    ("how much does a message cost", "What did it cost?"),
+    (
+        "make the reply longer than the max tokens",
+        "How long may a reply be, and how random?",
+    ),
+    (
+        "set a system prompt",
+        "How do I give the model instructions?",
+    ),
+    ("undo the last message", "How do I undo or retry a reply?"),
+    ("attach a file", "How do I attach a file to a prompt?"),
+    (
+        "only print the code block",
+        "How do I get only the code, or JSON?",
+    ),
+    (
+        "error 401 unauthorized",
+        "I get \"key missing\" or \"refused\" (401, 402, 403)",
+    ),
+    (
+        "too many requests",
+        "I get \"busy\" or \"rate limited\" (429)",
+    ),
+    ("it hangs forever", "I get a timeout, or nothing happens"),
+    (
+        "increase the timeout",
+        "I get a timeout, or nothing happens",
+    ),
+    (
+        "connection refused",
+        "I get \"network unavailable\" or \"connection refused\"",
+    ),
+    ("I am behind a corporate proxy", "How do I use a proxy?"),
+    ("self-signed certificate", "I get a certificate error"),
+    (
+        "do you collect telemetry?",
+        "What does pachat send, and to whom?",
+    ),
+    (
+        "how do I not save a conversation",
+        "How do I keep a conversation off the disk?",
+    ),
+    ("move to a new laptop", "How do I move to another machine?"),
+    ("uninstall", "How do I uninstall pachat?"),
+    (
+        "tab completion in zsh",
+        "How do I complete commands with Tab in my shell?",
+    ),
+    (
+        "which environment variables are there",
+        "Which environment variables does pachat read?",
+    ),
+    (
+        "what does app_config.json look like",
+        "What does the settings file look like?",
+    ),
+    (
+        "what does chat.keep_partial do",
+        "Settings of conversations (chat)",
+    ),
+    ("timeouts.idle_seconds", "Settings of time-outs (timeouts)"),
+    (
+        "format of the jsonl files",
+        "What is the format of a conversation file?",
+    ),
+    (
+        "read the files with jq",
+        "How do I read conversations with jq or grep?",
+    ),
+    (
+        "what is the quarantine directory",
+        "What are .partial files and the quarantine directory?",
+    ),
+    (
+        "what does --no-stream do",
+        "pachat send: send one prompt, print the reply",
+    ),
+    (
+        "pachat list options",
+        "pachat list: list conversations, newest first",
+    ),
+];
+
+/// Questions that the manual does not answer, and must not pretend to.
+const OFF_TOPIC: &[&str] = &[
+    "what is the capital of France?",
+    "write a poem about autumn leaves",
+    "who won the world cup in 1998",
+    "explain quantum entanglement",
+    "translate good morning into Japanese",
+    "why is the sky blue?",
+];
+
+fn guide() -> Guide {
+    Guide::new(manual::sections())
+}
+
+fn answer(guide: &Guide, question: &str) -> String {
+    let mut reply = guide.answer(question);
+    let mut text = String::new();
+    while let Progress::Delta(delta) = reply.next(Duration::ZERO) {
+        text.push_str(&delta.text);
+    }
+    text
+}
+
+#[test]
+fn questions_find_their_section() {
+    let guide = guide();
+    let wrong: Vec<String> = QUESTIONS
+        .iter()
+        .filter_map(|(question, title)| {
+            let found: Vec<&str> = guide
+                .find(question)
+                .iter()
+                .map(|section| section.title.as_str())
+                .collect();
+            (found.first() != Some(title)).then(|| format!("{question}: {found:?}, not {title}"))
+        })
+        .collect();
+    assert!(
+        wrong.is_empty(),
+        "{} wrong:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
+}
+
+#[test]
+fn other_questions_find_nothing() {
+    let guide = guide();
+    for question in OFF_TOPIC {
+        let found: Vec<&str> = guide
+            .find(question)
+            .iter()
+            .map(|section| section.title.as_str())
+            .collect();
+        assert!(found.is_empty(), "{question}: {found:?}");
+        assert!(answer(&guide, question).contains("not a language model"));
+    }
+}
+
+#[test]
+fn an_answer_fits_a_screen_has_a_command_and_looks_further() {
+    let guide = guide();
+    for (question, title) in QUESTIONS {
+        let text = answer(&guide, question);
+        assert!(text.starts_with(&format!("## {title}\n")), "{question}");
+        assert!(text.contains("```sh\n"), "{question}: {text}");
+        assert!(text.len() < 3_600, "{question}: {} bytes", text.len());
+    }
+    assert!(answer(&guide, "how do I use ollama").contains("\nSee also:\n\n- "));
+}
+
+#[test]
+fn ranking_takes_less_than_five_milliseconds() {
+    let guide = guide();
+    let pasted =
+        "how do I make an encrypted backup of this: ".to_owned() + &"lorem ipsum ".repeat(5_000);
+    // The best of several, because a machine that runs tests is busy.
+    let best = (0..20)
+        .map(|_| {
+            let start = Instant::now();
+            assert!(
+                !guide
+                    .find("why is my reply cut and where are my files?")
+                    .is_empty()
+            );
+            start.elapsed()
+        })
+        .min()
+        .unwrap();
+    assert!(best < Duration::from_millis(5), "{best:?}");
+    let start = Instant::now();
+    guide.find(&pasted);
+    assert!(start.elapsed() < Duration::from_millis(500));
+}
+
+#[test]
+fn every_command_of_the_manual_can_be_typed() {
+    let mut checked = 0;
+    for section in manual::sections() {
+        for line in section
+            .command
+            .iter()
+            .map(String::as_str)
+            .chain(shell_lines(&section.body))
+        {
+            checked += check(line, &section.title);
+        }
+    }
+    assert!(checked > 150, "{checked}");
+}
+
+#[test]
+fn every_command_of_the_repository_pages_can_be_typed() {
+    for (name, text) in [
+        ("README.md", include_str!("../README.md")),
+        ("SECURITY.md", include_str!("../SECURITY.md")),
+        ("CONTRIBUTING.md", include_str!("../CONTRIBUTING.md")),
+    ] {
+        for line in shell_lines(text) {
+            check(line, name);
+        }
+    }
+}
+
+/// The lines of the shell blocks in a Markdown text.
+fn shell_lines(markdown: &str) -> impl Iterator<Item = &str> {
+    let mut inside = false;
+    markdown.lines().filter(move |line| {
+        if line.starts_with("```") {
+            inside = *line == "```sh";
+            return false;
+        }
+        inside
+    })
+}
+
+/// Parses each call of pachat in a line of shell; how many there were.
+fn check(line: &str, place: &str) -> usize {
+    let mut calls = 0;
+    for words in commands(line) {
+        let start = words.iter().position(|word| word == "pachat");
+        // `cargo run -- send` is a call, too; `-C … pachat` of tar names a directory.
+        let words: Vec<String> = match start {
+            Some(start) if start == 0 || words[0] == "ssh" || words[0].contains('=') => {
+                words[start..].to_vec()
+            }
+            _ if words.starts_with(&["cargo".into(), "run".into()])
+                && words.contains(&"--".into()) =>
+            {
+                let at = words.iter().position(|word| word == "--").unwrap();
+                std::iter::once("pachat".to_owned())
+                    .chain(words[at + 1..].iter().cloned())
+                    .collect()
+            }
+            _ => continue,
+        };
+        calls += 1;
+        if let Err(error) = Cli::try_parse_from(&words) {
+            // `--help` and `--version` end the parsing on purpose.
+            assert!(!error.use_stderr(), "{place}: {line}\n{words:?}\n{error}");
+        }
+    }
+    calls
+}
+
+/// The simple commands of a line, as a shell splits it: at `|`, `&`, `;`, `$(` and `)`,
+/// outside quotes, without redirections, remarks, or what follows two spaces.
+fn commands(line: &str) -> Vec<Vec<String>> {
+    let mut all = vec![Vec::new()];
+    let mut word: Option<String> = None;
+    let mut quote = None;
+    let mut skip_next = false;
+    let mut characters = line.trim().chars().peekable();
+    let mut finish = |word: &mut Option<String>, all: &mut Vec<Vec<String>>, skip: &mut bool| {
+        if let Some(done) = word.take()
+            && !std::mem::take(skip)
+            && !["if", "then", "else"].contains(&done.as_str())
+        {
+            all.last_mut().unwrap().push(done);
+        }
+    };
+    while let Some(character) = characters.next() {
+        match (quote, character) {
+            (Some(open), _) if character == open => quote = None,
+            (Some(_), _) => word.get_or_insert_default().push(character),
+            (None, '\'' | '"') => {
+                quote = Some(character);
+                word.get_or_insert_default();
+            }
+            (None, '#') if word.is_none() => break,
+            (None, ' ') if characters.peek() == Some(&' ') => break,
+            (None, ' ') => finish(&mut word, &mut all, &mut skip_next),
+            (None, '|' | '&' | ';' | '(' | ')') => {
+                finish(&mut word, &mut all, &mut skip_next);
+                all.push(Vec::new());
+            }
+            (None, '<' | '>') => {
+                // A digit before it names a descriptor.
+                if word
+                    .as_deref()
+                    .is_some_and(|word| word.parse::<u8>().is_ok())
+                {
+                    word = None;
+                }
+                finish(&mut word, &mut all, &mut skip_next);
+                skip_next = true;
+            }
+            (None, _) => word.get_or_insert_default().push(character),
+        }
+    }
+    finish(&mut word, &mut all, &mut skip_next);
+    all.retain(|words| !words.is_empty());
+    all
+}
