@@ -111,21 +111,18 @@ pub enum ColorChoice {
     Never,
 }
 
-/// The subcommands.
+/// The subcommands. Each one's texts stand with its arguments.
 #[derive(Debug, Subcommand)]
+#[expect(
+    missing_docs,
+    reason = "a comment on a variant would replace the command's own long text"
+)]
 pub enum Command {
-    /// Talk with a model
     Chat(commands::chat::ChatArgs),
-    /// Send one prompt, print the reply
     Send(commands::send::SendArgs),
-    /// List conversations, newest first
     List(commands::list::ListArgs),
-    /// Print a conversation as Markdown, text, JSON or JSON Lines
     Export(commands::export::ExportArgs),
-    /// List the models that can be asked
     Models(commands::models::ModelsArgs),
-    /// See and change settings and the API key
     Config(commands::config::ConfigArgs),
-    /// Print the script that completes pachat's commands in a shell
     Completions(commands::completions::CompletionsArgs),
 }

@@ -58,7 +58,7 @@ pub(super) fn sections() -> Vec<Section> {
                 title: format!("{title}: {}", lower_first(&page.about)),
                 command: first_command(&body).or_else(|| Some(format!("{title} --help"))),
                 page: format!("{}(1)", page.name),
-                keywords: format!("command option argument flag {title}"),
+                keywords: format!("option {title} {}", option_names(&page.options)),
                 body: body.replace("\n## ", "\n### ").trim().to_owned(),
             }
         })
@@ -161,6 +161,16 @@ fn page_name(command: &Command) -> String {
 
 fn usage(command: &Command) -> String {
     let text = command.clone().render_usage().to_string();
+    let text = if command
+        .get_arguments()
+        .any(|argument| is_own(argument) && !argument.is_positional())
+        || is_root(command)
+    {
+        text
+    } else {
+        // What is left are the options of every command.
+        text.replace(" [OPTIONS]", "")
+    };
     text.trim_start_matches("Usage:")
         .split_whitespace()
         .collect::<Vec<_>>()
@@ -257,6 +267,15 @@ fn define(out: &mut String, argument: &Arg) {
     }
 }
 
+/// The long options in a page, for the search.
+fn option_names(options: &str) -> String {
+    options
+        .split('`')
+        .filter(|word| word.starts_with("--"))
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
 fn lower_first(text: &str) -> String {
     let mut characters = text.chars();
     match characters.next() {
@@ -298,6 +317,7 @@ mod tests {
             send.options
                 .contains("## Model\n\n`-m`, `--model` *MODEL*\n: Ask this model")
         );
+        assert!(send.description.contains("only the reply, on stdout"));
         assert!(!send.options.contains("--data-dir"));
         assert!(pages[0].options.contains("--data-dir"));
     }

@@ -39,7 +39,7 @@ const VARIABLES: [(&str, &str); 10] = [
     ),
     (
         "REQUEST_TIMEOUT_SECONDS",
-        "the setting timeouts.total_seconds",
+        "the setting timeouts.first_byte_seconds",
     ),
     ("APP_DEBUG", "the setting log.debug"),
 ];
@@ -150,7 +150,7 @@ fn exit_code_sections() -> Vec<Section> {
                 ),
                 page: "pachat-guide(7)".into(),
                 command: command_for(kind).map(Into::into),
-                keywords: format!("exit status return code {code} means error"),
+                keywords: format!("status returned error {code}"),
             }
         })
         .collect()
@@ -201,6 +201,8 @@ const fn command_for(kind: Kind) -> Option<&'static str> {
         Kind::Incomplete | Kind::Interrupted | Kind::Terminated => Some("pachat send -c 'go on'"),
         Kind::Denied => Some("pachat config key status"),
         Kind::Config => Some("pachat config list --origin"),
+        Kind::Unavailable => Some("pachat models --refresh"),
+        Kind::CannotCreate | Kind::Io => Some("df -h"),
         _ => None,
     }
 }

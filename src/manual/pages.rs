@@ -69,7 +69,21 @@ fn command_page(page: &CommandPage) -> String {
             }
         }
     );
-    let mut body = format!("## Description\n\n{}\n\n", page.description);
+    let mut body = format!(
+        "## Description
+
+{}
+
+",
+        page.description
+    );
+    if !is_root {
+        body.push_str(
+            "Options that every command takes are described in **pachat**(1).
+
+",
+        );
+    }
     if !page.children.is_empty() {
         body.push_str("## Commands\n\n");
         for (name, about) in &page.children {
@@ -77,9 +91,6 @@ fn command_page(page: &CommandPage) -> String {
         }
     }
     body.push_str(&page.options);
-    if !is_root {
-        body.push_str("\nOptions that every command takes are in **pachat**(1).\n\n");
-    }
     if !page.examples.is_empty() {
         let _ = writeln!(body, "## Examples\n\n```sh\n{}\n```\n", page.examples);
     }
@@ -160,17 +171,14 @@ fn topic_page(name: &str, section: char, chapters: &[&Chapter]) -> String {
     };
     let mut text = title(name, section);
     text.push_str(&name_section(name, about));
-    let top = if chapters.len() > 1 {
-        HeadingLevel::H1
-    } else {
-        HeadingLevel::H2
-    };
     for chapter in chapters {
-        let markdown = chapter.markdown();
-        if top == HeadingLevel::H2 {
-            text.push_str(".SH DESCRIPTION\n");
+        let mut markdown = chapter.markdown();
+        if chapters.len() == 1
+            && let Some(start) = markdown.find('\n')
+        {
+            markdown.replace_range(..start, "# Description");
         }
-        text.push_str(&render(&markdown, top));
+        text.push_str(&render(&markdown, HeadingLevel::H1));
     }
     text.push_str(&render(
         "## See also\n\n**pachat**(1), **pachat-config**(5), **pachat-data**(5), **pachat-guide**(7)\n",

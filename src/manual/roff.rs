@@ -110,8 +110,14 @@ impl Page {
             }
             Tag::CodeBlock(_) => {
                 self.flush();
-                self.out
-                    .push_str(if self.tagged { ".sp\n" } else { ".PP\n" });
+                if self.tagged {
+                    self.out.push_str(
+                        ".sp
+",
+                    );
+                } else {
+                    self.gap();
+                }
                 self.out.push_str(".RS 4\n.EX\n");
                 self.tagged = false;
                 self.code = true;
@@ -212,9 +218,17 @@ impl Page {
         if self.tagged {
             self.tagged = false;
         } else if self.lists.is_empty() {
-            self.out.push_str(".PP\n");
+            self.gap();
         } else {
             self.out.push_str(".sp\n");
+        }
+    }
+
+    /// Leaves a line free, except below a heading, which does so itself.
+    fn gap(&mut self) {
+        let last = self.out.lines().next_back().unwrap_or_default();
+        if !(last.is_empty() || last.starts_with(".SH") || last.starts_with(".SS")) {
+            self.out.push_str(".PP\n");
         }
     }
 
@@ -305,7 +319,7 @@ mod tests {
         let markdown = "# T\n\n## One `x`\n\nText *it* **bo** `co-de`.\n.not a macro\n\n- a\n- b\n\n1. c\n\n```sh\n.dot \\ 'q'\n```\n\n`-x`\n: Means x.\n\n| A | B | C |\n|---|---|---|\n| 1 | two | three |\n\n[site](https://example.org)\n";
         assert_eq!(
             render(markdown, HeadingLevel::H2),
-            ".SH \"One x\"\n.PP\nText \\fIit\\fR \\fBbo\\fR \\fBco\\-de\\fR.\n\\&.not a macro\n\
+            ".SH \"One x\"\nText \\fIit\\fR \\fBbo\\fR \\fBco\\-de\\fR.\n\\&.not a macro\n\
              .IP \\(bu 2\na\n.IP \\(bu 2\nb\n.IP 1. 4\nc\n\
              .PP\n.RS 4\n.EX\n\\&.dot \\(rs \\(aqq\\(aq\n.EE\n.RE\n\
              .TP\n\\fB\\-x\\fR\nMeans x.\n\

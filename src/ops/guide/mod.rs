@@ -77,7 +77,7 @@ impl Guide {
         let Some(best) = hits.first().copied() else {
             return hits;
         };
-        if best.covered < COVERED {
+        if best.covered < COVERED || !best.named {
             hits.clear();
         }
         hits.retain(|hit| hit.score >= best.score * RELATED);
@@ -95,7 +95,9 @@ impl Guide {
         };
         let mut answer = format!("## {}\n\n{}\n", best.title, shorten(best, question));
         if let Some(command) = &best.command
-            && !answer.contains(command.as_str())
+            && !answer
+                .lines()
+                .any(|line| line.starts_with(command.as_str()))
         {
             let _ = writeln!(answer, "\n```sh\n{command}\n```");
         }

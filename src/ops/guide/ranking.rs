@@ -24,11 +24,25 @@ const KEYWORD: f32 = 3.0;
 /// guide slow.
 const LONGEST_QUESTION: usize = 64;
 
+/// The weight, in a question, of a word that the manual does not have. Less than that
+/// of a rare word: people put in names and adjectives that change nothing.
+const UNKNOWN: f32 = 3.0;
+
 /// Where each term occurs.
 pub(super) struct Index {
-    postings: HashMap<String, Vec<(usize, f32)>>,
+    postings: HashMap<String, Vec<Posting>>,
     /// Length of each section relative to the average.
     lengths: Vec<f32>,
+}
+
+/// An occurrence of a term.
+#[derive(Clone, Copy)]
+struct Posting {
+    section: usize,
+    /// How often, with titles and listed phrasings counting more.
+    count: f32,
+    /// Whether it is in the title or in a listed phrasing, not in passing.
+    named: bool,
 }
 
 /// A section that fits a question.
@@ -40,14 +54,17 @@ pub(super) struct Hit {
     pub score: f32,
     /// The part of the question's weight that the section has words for, 0 to 1.
     pub covered: f32,
+    /// Whether a word of the question is what the section is about, rather than one
+    /// that it happens to mention.
+    pub named: bool,
 }
 
 impl Index {
     pub(super) fn new(sections: &[Section]) -> Self {
-        let mut postings: HashMap<String, Vec<(usize, f32)>> = HashMap::new();
+        let mut postings: HashMap<String, Vec<Posting>> = HashMap::new();
         let mut lengths = Vec::with_capacity(sections.len());
         for (place, section) in sections.iter().enumerate() {
-            let mut counts: HashMap<String, f32> = HashMap::new();
+            let mut counts: HashMap<String, (f32, bool)> = HashMap::new();
             let body = terms(&section.body);
             lengths.push(to_f32(body.len()));
             for (text, weight) in [
@@ -56,11 +73,17 @@ impl Index {
                 (terms(&section.keywords), KEYWORD),
             ] {
                 for term in text {
-                    *counts.entry(term).or_default() += weight;
+                    let entry = counts.entry(term).or_default();
+                    entry.0 += weight;
+                    entry.1 |= weight > 1.0;
                 }
             }
-            for (term, count) in counts {
-                postings.entry(term).or_default().push((place, count));
+            for (term, (count, named)) in counts {
+                postings.entry(term).or_default().push(Posting {
+                    section: place,
+                    count,
+                    named,
+                });
             }
         }
         let average = lengths.iter().sum::<f32>() / to_f32(sections.len().max(1));
@@ -76,57 +99,77 @@ impl Index {
         asked.truncate(LONGEST_QUESTION);
         asked.sort_unstable();
         asked.dedup();
-        let mut scores = vec![0.0f32; self.lengths.len()];
-        let mut covered = vec![0.0f32; self.lengths.len()];
-        let mut total = 0.0;
-        for term in &asked {
-            let weight = self.rarity(term);
-            // A compound also counts by its parts; it is a bonus, never a debt.
-            let counts = !term.contains(|c: char| !c.is_alphanumeric());
-            if counts {
-                total += weight;
-            }
-            // The best of a word and its synonyms: two names for one thing are one thing.
-            let mut best: HashMap<usize, (f32, f32)> = HashMap::new();
-            for (word, share) in alternatives(term) {
-                for &(place, count) in self.postings.get(&word).map_or(&[][..], Vec::as_slice) {
-                    let length = 1.0 - B + B * self.lengths[place];
-                    let score =
-                        share * self.rarity(&word) * count * (K1 + 1.0) / (count + K1 * length);
-                    let entry = best.entry(place).or_default();
-                    entry.0 = entry.0.max(score);
-                    entry.1 = entry.1.max(share);
-                }
-            }
-            for (place, (score, share)) in best {
-                scores[place] += score;
-                if counts {
-                    covered[place] += share * weight;
-                }
-            }
-        }
-        let mut hits: Vec<Hit> = (0..scores.len())
-            .filter(|&place| scores[place] > 0.0)
+        let mut hits: Vec<Hit> = (0..self.lengths.len())
             .map(|section| Hit {
                 section,
-                score: scores[section],
-                covered: if total > 0.0 {
-                    covered[section] / total
-                } else {
-                    1.0
-                },
+                score: 0.0,
+                covered: 0.0,
+                named: false,
             })
             .collect();
+        let mut total = 0.0;
+        for term in &asked {
+            // A compound also counts by its parts; it is a bonus, never a debt.
+            let weight = if term.contains(|c: char| !c.is_alphanumeric()) {
+                0.0
+            } else {
+                self.rarity(term).unwrap_or(UNKNOWN)
+            };
+            total += weight;
+            for (section, best) in self.matches(term) {
+                hits[section].score += best.score;
+                hits[section].covered += best.share * weight;
+                hits[section].named |= best.named;
+            }
+        }
+        hits.retain(|hit| hit.score > 0.0);
+        for hit in &mut hits {
+            hit.covered = if total > 0.0 {
+                hit.covered / total
+            } else {
+                1.0
+            };
+        }
         hits.sort_by(|a, b| b.score.total_cmp(&a.score).then(a.section.cmp(&b.section)));
         hits
     }
 
-    /// Inverse document frequency: what everybody says tells little.
-    fn rarity(&self, term: &str) -> f32 {
-        let all = to_f32(self.lengths.len());
-        let with = to_f32(self.postings.get(term).map_or(0, Vec::len));
-        (1.0 + (all - with + 0.5) / (with + 0.5)).ln()
+    /// What a term and its synonyms are worth in each section. Only the best of them
+    /// counts: two names for one thing are one thing.
+    fn matches(&self, term: &str) -> HashMap<usize, Match> {
+        let mut found: HashMap<usize, Match> = HashMap::new();
+        for (word, share) in alternatives(term) {
+            let Some(rarity) = self.rarity(&word) else {
+                continue;
+            };
+            for posting in self.postings.get(&word).map_or(&[][..], Vec::as_slice) {
+                let length = 1.0 - B + B * self.lengths[posting.section];
+                let score =
+                    share * rarity * posting.count * (K1 + 1.0) / (posting.count + K1 * length);
+                let best = found.entry(posting.section).or_default();
+                best.score = best.score.max(score);
+                best.share = best.share.max(share);
+                best.named |= posting.named;
+            }
+        }
+        found
     }
+
+    /// Inverse document frequency: what every section says tells little. `None` for a
+    /// word that no section has.
+    fn rarity(&self, term: &str) -> Option<f32> {
+        let all = to_f32(self.lengths.len());
+        let with = to_f32(self.postings.get(term)?.len());
+        Some((1.0 + (all - with + 0.5) / (with + 0.5)).ln())
+    }
+}
+
+/// What a term is worth in a section.
+#[derive(Clone, Copy, Default)]
+struct Match {
+    score: f32,
+    share: f32,
+    named: bool,
 }
 
 #[expect(

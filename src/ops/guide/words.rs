@@ -59,7 +59,7 @@ const SYNONYMS: &[&[&str]] = &[
     ],
     &["exit", "status", "return", "code"],
     &["quit", "leave", "exit", "close", "end"],
-    &["setting", "configuration", "config", "preference", "option"],
+    &["setting", "configuration", "config", "preference"],
     &[
         "timeout", "time-out", "slow", "hang", "stall", "stuck", "wait", "freeze",
     ],
@@ -151,7 +151,7 @@ pub(super) fn alternatives(term: &str) -> Vec<(String, f32)> {
     found
 }
 
-/// Takes English endings off: plural, -ing, -ed, and a last `e`, so that `delete`,
+/// Takes English endings off: plural, -ing, -ed, -ly, and a last `e`, so that `delete`,
 /// `deleting` and `deleted` meet.
 pub(super) fn stem(word: &str) -> String {
     if word.len() <= 3 || !word.is_ascii() || word.bytes().any(|byte| byte.is_ascii_digit()) {
@@ -165,7 +165,7 @@ pub(super) fn stem(word: &str) -> String {
     } else if word.ends_with('s') && !["ss", "us", "is"].iter().any(|end| word.ends_with(end)) {
         root = &word[..word.len() - 1];
     }
-    for ending in ["ing", "ed"] {
+    for ending in ["ing", "ed", "ly"] {
         if let Some(short) = root.strip_suffix(ending)
             && short.len() >= 3
             && short.bytes().any(|byte| b"aeiouy".contains(&byte))

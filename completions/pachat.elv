@@ -1,0 +1,6 @@
+set edit:completion:arg-completer[pachat] = { |@words|
+    var index = (count $words)
+    set index = (- $index 1)
+
+    put (env _CLAP_IFS="\n" _CLAP_COMPLETE_INDEX=(to-string $index) COMPLETE="elvish" pachat -- $@words) | to-lines
+}
