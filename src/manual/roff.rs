@@ -125,7 +125,7 @@ impl Page {
             Tag::List(first) => {
                 self.flush();
                 if !self.lists.is_empty() || self.tagged {
-                    self.out.push_str(".RS 4\n");
+                    self.out.push_str(".RS 7\n");
                 }
                 self.tagged = false;
                 self.lists.push(first);
@@ -133,7 +133,7 @@ impl Page {
             Tag::DefinitionList => {
                 self.flush();
                 if !self.lists.is_empty() || self.tagged {
-                    self.out.push_str(".RS 4\n");
+                    self.out.push_str(".RS 7\n");
                 }
                 self.tagged = false;
                 self.lists.push(None);

@@ -225,6 +225,9 @@ fn is_small_talk(question: &str) -> bool {
 /// A body that fits a screen. Of a list of options, those that were asked for come
 /// first; what is left out is said, with the page that has it.
 fn shorten(section: &Section, question: &str) -> String {
+    if let Some(text) = only_options(section, question) {
+        return text;
+    }
     if section.body.len() <= LONGEST_ANSWER {
         return section.body.trim().to_owned();
     }
@@ -269,6 +272,39 @@ fn shorten(section: &Section, question: &str) -> String {
         .join("\n\n");
     let _ = write!(text, "\n\n(There is more in {}.)", section.page);
     text
+}
+
+/// For a question that names options: what the section does, and these options alone.
+fn only_options(section: &Section, question: &str) -> Option<String> {
+    let named: Vec<String> = question
+        .split_whitespace()
+        .map(|word| word.trim_end_matches(|c: char| !c.is_alphanumeric()))
+        .map(|word| word.trim_start_matches(['`', '\'', '"', '(']))
+        .filter(|word| word.starts_with('-') && word.len() > 1)
+        .map(|word| format!("`{word}`"))
+        .collect();
+    let blocks = blocks(&section.body);
+    let defines = |block: &str| {
+        block.starts_with("`-")
+            && block
+                .lines()
+                .next()
+                .is_some_and(|term| named.iter().any(|name| term.contains(name.as_str())))
+    };
+    let found: Vec<&str> = blocks
+        .iter()
+        .map(String::as_str)
+        .filter(|block| defines(block))
+        .collect();
+    if found.is_empty() {
+        return None;
+    }
+    let opening = blocks.first().map_or("", String::as_str);
+    Some(format!(
+        "{opening}\n\n{}\n\n(There is more in {}.)",
+        found.join("\n\n"),
+        section.page
+    ))
 }
 
 /// Splits Markdown at blank lines, leaving code blocks whole.
@@ -435,6 +471,22 @@ mod tests {
     }
 
     #[test]
+    fn an_option_is_answered_alone() {
+        let section = Section {
+            body: "Sends.\n\n`-m`, `--model` *M*\n: Asks M.\n\n`--no-save`\n: Keeps nothing.\n"
+                .into(),
+            page: "pachat-send(1)".into(),
+            ..Section::default()
+        };
+        assert_eq!(
+            shorten(&section, "what does '--no-save' do?"),
+            "Sends.\n\n`--no-save`\n: Keeps nothing.\n\n(There is more in pachat-send(1).)"
+        );
+        assert!(shorten(&section, "what is -m for").contains("Asks M."));
+        assert_eq!(shorten(&section, "send"), section.body.trim());
+    }
+
+    #[test]
     fn a_long_section_is_cut_between_blocks_and_shows_the_option_asked_for() {
         let mut body = String::from("Opening.\n\n");
         for n in 0..200 {
@@ -447,7 +499,7 @@ mod tests {
             page: "pachat-send(1)".into(),
             ..Section::default()
         };
-        let short = shorten(&section, "what does --sentinel do");
+        let short = shorten(&section, "what does sentinel do");
         assert!(short.len() < LONGEST_ANSWER + 200);
         assert!(short.starts_with("Opening."));
         assert!(short.contains("Does what was asked."));
