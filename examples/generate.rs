@@ -1,4 +1,5 @@
-//! Writes what is generated and committed: `man/` and `completions/`.
+//! Writes what is generated and committed: `man/`, `completions/` and
+//! `data/config.schema.json`.
 //!
 //! `cargo run --example generate` brings them up to date; a test compares them.
 
@@ -11,13 +12,17 @@ fn main() -> io::Result<()> {
     write_all(
         &root.join("completions"),
         &pachat::commands::completions::scripts(),
+    )?;
+    write(
+        &root.join("data/config.schema.json"),
+        &pachat::settings::schema(),
     )
 }
 
 /// Makes a directory hold exactly these files.
 #[expect(
     clippy::disallowed_methods,
-    reason = "generated files need no care of the store's"
+    reason = "generated files need none of the care that a person\'s files get"
 )]
 fn write_all(directory: &Path, files: &[(String, String)]) -> io::Result<()> {
     std::fs::create_dir_all(directory)?;
@@ -31,7 +36,15 @@ fn write_all(directory: &Path, files: &[(String, String)]) -> io::Result<()> {
         }
     }
     for (name, text) in files {
-        std::fs::write(directory.join(name), text)?;
+        write(&directory.join(name), text)?;
     }
     Ok(())
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "generated files need none of the care that a person's files get"
+)]
+fn write(path: &Path, text: &str) -> io::Result<()> {
+    std::fs::write(path, text)
 }

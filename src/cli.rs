@@ -58,7 +58,7 @@ pub struct Global {
     #[arg(long, global = true, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
     pub data_dir: Option<PathBuf>,
 
-    /// Read this file of settings instead of config/app_config.json
+    /// Read this file of settings instead of `config/app_config.json`
     #[arg(long, global = true, value_name = "FILE", value_hint = clap::ValueHint::FilePath, hide_short_help = true)]
     pub config_file: Option<PathBuf>,
 

@@ -2,10 +2,12 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::cli::Global;
 use crate::platform::{Clock, Disk, Environment, Input, Programs, Random, Secrets, Signals};
 use crate::settings::Settings;
+use crate::store::Store;
 use crate::term::Ui;
 
 /// Everything a command needs, and nothing it has to look up elsewhere.
@@ -34,7 +36,26 @@ pub struct Context {
     pub programs: Box<dyn Programs>,
 }
 
+/// Longer than most replies take, so that a queue of prompts to one conversation gets
+/// through; shorter than for ever, so that runs from cron do not pile up.
+const LOCK_TIMEOUT: u64 = 600;
+
 impl Context {
+    /// The store. Nothing is touched yet.
+    pub fn store(&self) -> Store {
+        Store::new(
+            self.data_dir(),
+            Arc::clone(&self.disk),
+            Arc::clone(&self.clock),
+            Arc::clone(&self.random),
+        )
+    }
+
+    /// How long to wait for another pachat.
+    pub fn lock_timeout(&self) -> Duration {
+        Duration::from_secs(self.global.lock_timeout.unwrap_or(LOCK_TIMEOUT))
+    }
+
     /// The data directory.
     pub fn data_dir(&self) -> PathBuf {
         self.settings.data_dir().to_path_buf()

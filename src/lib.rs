@@ -1,6 +1,13 @@
 //! pachat: a personal AI chatbot for the command line.
+//!
+//! The program is one function, [`run`], which can be called twice in one process: everything
+//! it needs of the machine arrives in a [`platform::Host`]. The modules are layers, from the
+//! top: `app`, `cli`, `commands`, `context`, `settings` and `manual`; then `ops`; then
+//! `store`, `api` and `term`, none of which knows the others; then `model`; then `platform`.
+//! Imports point down only, and a test holds them to it.
 
 pub mod api;
+mod app;
 pub mod cli;
 pub mod commands;
 pub mod context;
@@ -11,3 +18,5 @@ pub mod platform;
 pub mod settings;
 pub mod store;
 pub mod term;
+
+pub use app::run;

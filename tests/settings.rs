@@ -18,7 +18,7 @@ fn each_source_wins_over_the_ones_below() {
     let mut home = Home::new();
     let expect = |home: &Home, flags: &[&str], url: &str, origin: &Origin| {
         let (settings, warnings) = home.load(flags).unwrap();
-        assert_eq!(settings.base_url(), url);
+        assert_eq!(settings.base_url().as_str(), url);
         assert_eq!(settings.origin(URL), Some(origin));
         assert_eq!(warnings, [""; 0]);
     };
@@ -70,13 +70,13 @@ fn a_dotenv_of_the_working_directory_is_not_read() {
     let text = "OPENROUTER_BASE_URL=http://evil.test/v1\nOPENROUTER_API_KEY=evil\nDATA_DIR=/evil\n";
     home.write("cwd/.env", text);
     let (settings, warnings) = home.load(&[]).unwrap();
-    assert_eq!(settings.base_url(), "https://openrouter.ai/api/v1");
+    assert_eq!(settings.base_url().as_str(), "https://openrouter.ai/api/v1");
     assert!(settings.api_key().is_none());
     assert_eq!(settings.data_dir(), home.path("data/pachat"));
     assert!(warnings.is_empty());
     // Named, it is read.
     let (settings, _) = home.load(&["--env-file", ".env"]).unwrap();
-    assert_eq!(settings.base_url(), "http://evil.test/v1");
+    assert_eq!(settings.base_url().as_str(), "http://evil.test/v1");
     let error = home.load(&["--env-file", "none"]).unwrap_err();
     assert_eq!(error.kind(), Kind::NotFound);
 }
@@ -142,7 +142,7 @@ fn defaults_follow_the_server() {
         .unwrap();
     assert_eq!(near.model(), None);
     assert_eq!(near.first_byte_timeout(), Duration::from_secs(600));
-    assert_eq!(near.base_origin(), "http://localhost:11434");
+    assert_eq!(near.base_url().origin(), "http://localhost:11434");
     assert_eq!(near.get("timeouts.idle_seconds").as_deref(), Some("600"));
 }
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::thread;
 
 use reqwest::header::{
-    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, REFERER,
+    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
 };
 use rustls::RootCertStore;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -23,8 +23,6 @@ use super::client::Endpoint;
 use super::pipe::{Consumer, Head, Producer, pipe};
 use super::trouble::Trouble;
 
-/// Where attribution points to, for those who want to be counted.
-const REFERRER: &str = "https://crates.io/crates/pachat";
 const USER_AGENT: &str = concat!("pachat/", env!("CARGO_PKG_VERSION"));
 
 /// What the environment says about the network.
@@ -124,7 +122,6 @@ fn headers(endpoint: &Endpoint) -> Result<HeaderMap, Trouble> {
             HeaderName::from_static("x-title"),
             HeaderValue::from_static("pachat"),
         );
-        headers.insert(REFERER, HeaderValue::from_static(REFERRER));
     }
     Ok(headers)
 }

@@ -358,6 +358,7 @@ mod tests {
             .collect();
         let shared = Shared::default();
         let mut stdout = Output {
+            size: None,
             writer: Box::new(shared.clone()),
             is_terminal: false,
         };

@@ -1,8 +1,18 @@
 //! `pachat export`: a conversation for other eyes and other programs.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+
+use crate::context::Context;
+use crate::model::error::{Error, Kind, Result};
+use crate::model::id::ConversationId;
+use crate::ops::export;
+use crate::platform::disk::FileKind;
+use crate::store::read::{Loaded, Scope};
+use crate::store::{Store, atomic};
+
+use super::session;
 
 /// Arguments of `export`.
 #[derive(Debug, Args)]
@@ -48,4 +58,116 @@ pub enum Format {
     Json,
     /// The conversation's own lines
     Jsonl,
+}
+
+impl Format {
+    fn extension(self) -> &'static str {
+        match self {
+            Self::Markdown => "md",
+            Self::Text => "txt",
+            Self::Json => "json",
+            Self::Jsonl => "jsonl",
+        }
+    }
+
+    fn render(self, loaded: &Loaded) -> Result<Vec<u8>> {
+        let conversation = &loaded.conversation;
+        Ok(match self {
+            Self::Markdown => export::markdown(conversation).into_bytes(),
+            Self::Text => export::text(conversation).into_bytes(),
+            Self::Json => export::json(conversation)
+                .map_err(|error| Error::new(Kind::Bug, "cannot write JSON").cause(error))?
+                .into_bytes(),
+            Self::Jsonl => loaded.lines.clone(),
+        })
+    }
+}
+
+/// Carries out `export`.
+pub fn run(args: &ExportArgs, context: &mut Context) -> Result<()> {
+    let store = context.store();
+    store.check()?;
+    let ids = if args.all {
+        store.ids(Scope::All)?
+    } else if args.ids.is_empty() {
+        vec![store.resolve("last")?]
+    } else {
+        args.ids
+            .iter()
+            .map(|spec| store.resolve(spec))
+            .collect::<Result<_>>()?
+    };
+    if let Some(output) = &args.output {
+        let output = context.environment.resolve(output);
+        return to_files(args, &store, &ids, &output, context);
+    }
+    for (at, id) in ids.iter().enumerate() {
+        if at > 0 && matches!(args.format, Format::Markdown | Format::Text) {
+            context.ui.data(b"\n")?;
+        }
+        let bytes = args.format.render(&load(&store, id, context)?)?;
+        // A reply may hold escape sequences; a pipe gets the exact bytes.
+        if context.ui.stdout_is_terminal() {
+            context.ui.text(&String::from_utf8_lossy(&bytes))?;
+        } else {
+            context.ui.data(&bytes)?;
+        }
+    }
+    Ok(())
+}
+
+/// Reads a conversation, with what an interrupted reply has left folded in.
+fn load(store: &Store, id: &ConversationId, context: &mut Context) -> Result<Loaded> {
+    session::fold(store, id, context)?;
+    let loaded = store.read(id)?;
+    if let Some(fault) = loaded.conversation.faults.first() {
+        context.ui.warn(&format!(
+            "{id}: line {} cannot be read: {}",
+            fault.line, fault.why
+        ));
+    }
+    Ok(loaded)
+}
+
+/// Writes one file, or one for each conversation into a directory. Each is there whole or
+/// not at all.
+fn to_files(
+    args: &ExportArgs,
+    store: &Store,
+    ids: &[ConversationId],
+    output: &Path,
+    context: &mut Context,
+) -> Result<()> {
+    let is_directory = context
+        .disk
+        .stat(output)
+        .is_ok_and(|stat| stat.kind == FileKind::Directory);
+    let single = ids.len() == 1 && !args.all && !is_directory;
+    if !single {
+        atomic::create_dirs(context.disk.as_ref(), output)
+            .map_err(|error| error.with_kind(Kind::CannotCreate))?;
+    }
+    for id in ids {
+        let path = if single {
+            output.to_path_buf()
+        } else {
+            output.join(format!("{id}.{}", args.format.extension()))
+        };
+        if !args.force && context.disk.stat(&path).is_ok() {
+            return Err(Error::new(Kind::CannotCreate, "cannot export")
+                .why("the file exists already")
+                .path(&path)
+                .hint("replace it with --force, or name another one"));
+        }
+        let bytes = args.format.render(&load(store, id, context)?)?;
+        atomic::replace(
+            context.disk.as_ref(),
+            context.random.as_ref(),
+            &path,
+            &bytes,
+        )
+        .map_err(|error| error.with_kind(Kind::CannotCreate))?;
+        context.ui.note(&format!("{id} is in {}", path.display()));
+    }
+    Ok(())
 }

@@ -8,3 +8,5 @@ pub mod export;
 pub mod list;
 pub mod models;
 pub mod send;
+mod session;
+mod show;

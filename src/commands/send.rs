@@ -1,9 +1,27 @@
 //! `pachat send`: one prompt, one reply.
 
-use std::path::PathBuf;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
+use serde_json::{Value, json};
+
+use crate::context::Context;
+use crate::model::conversation::Conversation;
+use crate::model::error::{Error, Kind, Result, describe};
+use crate::model::id::ConversationId;
+use crate::model::record::Message;
+use crate::model::reply::{State, Usage};
+use crate::model::size::ByteSize;
+use crate::ops::prompt::{self, Attachment};
+use crate::ops::turn::{self, Ask, Keeper, Outcome};
+use crate::store::Store;
+use crate::store::writer::Beginning;
+
+use super::session::{self, Connection};
+use super::show::{Manner, Show, json_line, usage_line};
 
 /// Arguments of `send`.
 #[derive(Debug, Args)]
@@ -133,4 +151,321 @@ fn seconds(text: &str) -> Result<Duration, String> {
         .filter(|seconds| *seconds > 0.0)
         .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
         .ok_or_else(|| "it must be a number of seconds above 0".into())
+}
+
+/// Carries out `send`.
+pub fn run(args: &SendArgs, context: &mut Context) -> Result<()> {
+    let prompt = read_prompt(args, context)?;
+    let mut connection = Connection::new(session::Limits {
+        total: args.max_time,
+        retry: !args.no_retry,
+    });
+    if args.dry_run {
+        return dry_run(args, &prompt, &mut connection, context);
+    }
+    let (mut keeper, ask) = begin(args, &prompt, &mut connection, context)?;
+    if args.ndjson {
+        let start = json!({
+            "type": "start", "schema": 1, "conversation": id_of(&keeper), "model": ask.models[0],
+        });
+        context.ui.data(&json_line(&start)?)?;
+    }
+    let manner = match () {
+        () if args.ndjson => Manner::Events,
+        () if args.json || args.extract || args.no_stream => Manner::Silent,
+        () => Manner::Text,
+    };
+    let clock = Arc::clone(&context.clock);
+    let mut show = Show::new(&mut context.ui, manner, &ask.models[0]);
+    let answered = turn::answer(
+        &mut keeper,
+        &ask,
+        connection.responder(),
+        &mut show,
+        clock.as_ref(),
+        &context.signals,
+    );
+    let ended = show.end();
+    let outcome = answered?;
+    ended?;
+    report(args, &keeper, outcome, context)
+}
+
+/// The conversation to go on with, if one was named.
+fn resumed(args: &SendArgs, store: &Store) -> Result<Option<ConversationId>> {
+    match (&args.conversation, args.resume) {
+        (Some(spec), _) => store.resolve(spec).map(Some),
+        (None, true) => store.resolve("last").map(Some),
+        (None, false) => Ok(None),
+    }
+}
+
+/// Puts the prompt where it is kept, and decides how to ask. After this the prompt is on
+/// disk, unless nothing is to be kept; an error means that nothing was changed.
+fn begin(
+    args: &SendArgs,
+    prompt: &str,
+    connection: &mut Connection,
+    context: &mut Context,
+) -> Result<(Keeper, Ask)> {
+    let store = context.store();
+    if let Some(id) = resumed(args, &store)? {
+        let mut writer = session::open(&store, &id, context)?;
+        let header = &writer.conversation.header;
+        let models = connection.models(&args.models, header.model.as_deref(), context)?;
+        connection.prepare(&models, context)?;
+        let system = args.system.clone().or_else(|| header.system.clone());
+        session::check_size(&writer, prompt, context)?;
+        writer.prompt(prompt)?;
+        return Ok((
+            Keeper::Stored(Box::new(writer)),
+            ask(args, models, system, context),
+        ));
+    }
+    let models = connection.models(&args.models, None, context)?;
+    connection.prepare(&models, context)?;
+    let system = args
+        .system
+        .clone()
+        .or_else(|| context.settings.system().map(str::to_owned));
+    let beginning = Beginning {
+        title: args.title.clone(),
+        model: models.first().cloned(),
+        system: system.clone(),
+    };
+    let keeper = if args.no_save {
+        Keeper::Memory(Box::new(session::in_memory(beginning, prompt, context)?))
+    } else {
+        Keeper::Stored(Box::new(session::create(
+            &store, beginning, prompt, context,
+        )?))
+    };
+    Ok((keeper, ask(args, models, system, context)))
+}
+
+fn ask(args: &SendArgs, models: Vec<String>, system: Option<String>, context: &Context) -> Ask {
+    Ask {
+        models,
+        system,
+        max_tokens: args.max_tokens.or(context.settings.max_tokens()),
+        temperature: args.temperature.or(context.settings.temperature()),
+        options: args.options.iter().cloned().collect(),
+        stream: !args.no_stream,
+        keep_partial: args.keep_partial || context.settings.keep_partial(),
+    }
+}
+
+/// The prompt from arguments, files and standard input.
+fn read_prompt(args: &SendArgs, context: &mut Context) -> Result<String> {
+    let limit = context.settings.memory_limit();
+    let files = args
+        .files
+        .iter()
+        .map(|file| attach(file, limit, context))
+        .collect::<Result<Vec<_>>>()?;
+    let named = args.prompt.iter().any(|word| word == "-");
+    let piped = if named || !context.stdin.is_terminal {
+        read_stdin(limit, context)?
+    } else {
+        String::new()
+    };
+    let words: Vec<&str> = args
+        .prompt
+        .iter()
+        .map(String::as_str)
+        .filter(|word| *word != "-")
+        .collect();
+    let prompt = prompt::assemble(&words.join(" "), &files, &piped);
+    if prompt.is_empty() {
+        return Err(Error::new(Kind::Usage, "there is nothing to send")
+            .why("the prompt is empty")
+            .hint("pachat send 'your question', or pipe a text into pachat send"));
+    }
+    Ok(prompt)
+}
+
+fn read_stdin(limit: ByteSize, context: &mut Context) -> Result<String> {
+    let mut bytes = Vec::new();
+    let read = (&mut context.stdin.reader)
+        .take(limit.0 + 1)
+        .read_to_end(&mut bytes);
+    read.map_err(|error| Error::new(Kind::Io, "cannot read standard input").why(describe(&error)))?;
+    if bytes.len() as u64 > limit.0 {
+        return Err(too_large("standard input", limit));
+    }
+    utf8(bytes, "standard input")
+}
+
+fn attach(file: &Path, limit: ByteSize, context: &Context) -> Result<Attachment> {
+    let path = context.environment.resolve(file);
+    let name = file.display().to_string();
+    let bytes = context
+        .disk
+        .read(&path, limit.0)
+        .map_err(|error| match error.kind() {
+            std::io::ErrorKind::FileTooLarge => too_large(&name, limit),
+            _ => Error::io("cannot attach the file", &path, &error),
+        })?;
+    Ok(Attachment {
+        text: utf8(bytes, &name)?,
+        name,
+    })
+}
+
+fn utf8(bytes: Vec<u8>, name: &str) -> Result<String> {
+    String::from_utf8(bytes).map_err(|_| {
+        Error::new(Kind::Malformed, format!("{name} is not text"))
+            .why("it is not UTF-8")
+            .hint("convert it first, for example with iconv or base64")
+    })
+}
+
+fn too_large(name: &str, limit: ByteSize) -> Error {
+    Error::new(Kind::Malformed, format!("{name} is too large"))
+        .why(format!("at most {limit} are read"))
+        .hint("raise limits.memory_mb, or send a part of it")
+}
+
+/// Prints the request that would be sent, without the key. Nothing is changed.
+fn dry_run(
+    args: &SendArgs,
+    prompt: &str,
+    connection: &mut Connection,
+    context: &mut Context,
+) -> Result<()> {
+    let store = context.store();
+    let (conversation, system): (Conversation, _) = match resumed(args, &store)? {
+        Some(id) => {
+            let mut conversation = store.read(&id)?.conversation;
+            session::say(&mut conversation, prompt, context);
+            let own = conversation.header.system.clone();
+            (conversation, own)
+        }
+        None => {
+            let own = context.settings.system().map(str::to_owned);
+            (
+                session::in_memory(Beginning::default(), prompt, context)?,
+                own,
+            )
+        }
+    };
+    let own = conversation.header.model.as_deref();
+    let models = connection.models(&args.models, own, context)?;
+    let ask = ask(args, models, args.system.clone().or(system), context);
+    // A new conversation gets its id when it is begun, so there is none to show yet.
+    let known = args.resume || args.conversation.is_some();
+    let request = turn::request(&ask, &conversation, known);
+    let document = connection.describe(&request, context)?;
+    context.ui.data(&json_line(&document)?)
+}
+
+/// Prints what is printed at the end, and turns the way in which the reply ended into the
+/// result of the command.
+fn report(args: &SendArgs, keeper: &Keeper, outcome: Outcome, context: &mut Context) -> Result<()> {
+    let Outcome { reply, error, .. } = outcome;
+    if let Some(closed) = error.as_ref().filter(|error| error.kind() == Kind::Closed) {
+        return Err(Error::new(Kind::Closed, closed.headline()));
+    }
+    if args.json || args.ndjson {
+        let document = document(args, keeper, &reply, error.as_ref());
+        context.ui.data(&json_line(&document)?)?;
+    } else if args.no_stream && !args.extract {
+        Show::new(&mut context.ui, Manner::Text, "").whole(&reply.content.to_text())?;
+    }
+    if args.usage {
+        context.ui.note(&usage_line(&reply));
+    }
+    if let Some(error) = error {
+        return Err(explain(error, keeper, &reply));
+    }
+    if args.extract {
+        extract(&reply, context)?;
+    }
+    match reply.state {
+        Some(State::Length) => cut(args, context),
+        Some(State::Filtered) => {
+            context
+                .ui
+                .warn("the reply was cut by the server's content filter");
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn cut(args: &SendArgs, context: &mut Context) -> Result<()> {
+    let what = "the reply was cut at the maximum number of tokens";
+    let hint = "go on with `pachat send -c 'go on'`, or allow more with --max-tokens";
+    if args.strict {
+        return Err(Error::new(Kind::Incomplete, what).hint(hint));
+    }
+    context.ui.warn(&format!("{what}; {hint}"));
+    Ok(())
+}
+
+fn extract(reply: &Message, context: &mut Context) -> Result<()> {
+    if let Some(code) = prompt::first_code_block(&reply.content.to_text()) {
+        return context.ui.text(&code);
+    }
+    context
+        .ui
+        .note("pachat: there is no code block in the reply");
+    Err(Error::new(Kind::No, ""))
+}
+
+/// Says of a broken reply what is kept, and how to go on.
+fn explain(error: Error, keeper: &Keeper, reply: &Message) -> Error {
+    let stored = matches!(keeper, Keeper::Stored(_));
+    if !stored || error.hint_text().is_some() {
+        return error;
+    }
+    let id = keeper.conversation().id().short();
+    if reply.content.is_empty() {
+        error.hint(format!(
+            "the prompt is kept; ask again: pachat send -C {id} 'please answer'"
+        ))
+    } else {
+        error.hint(format!(
+            "what has arrived is kept; go on: pachat send -C {id} 'go on'"
+        ))
+    }
+}
+
+fn id_of(keeper: &Keeper) -> Option<&str> {
+    match keeper {
+        Keeper::Stored(writer) => Some(writer.conversation.id().as_str()),
+        Keeper::Memory(_) => None,
+    }
+}
+
+/// The one object of `--json`, and the last event of `--ndjson`.
+fn document(args: &SendArgs, keeper: &Keeper, reply: &Message, error: Option<&Error>) -> Value {
+    let mut document = if args.ndjson {
+        json!({ "type": "end" })
+    } else {
+        json!({ "schema": 1, "content": reply.content.to_text(), "reasoning": reply.reasoning })
+    };
+    let usage = reply
+        .usage
+        .as_ref()
+        .and_then(|Usage(raw)| serde_json::from_str::<Value>(raw.get()).ok());
+    let error =
+        error.map(|error| json!({ "exit_code": error.kind().code(), "message": error.headline() }));
+    let rest = json!({
+        "conversation": id_of(keeper),
+        "n": reply.n,
+        "state": reply.state,
+        "finish_reason": reply.finish_reason,
+        "model": reply.model,
+        "provider": reply.provider,
+        "generation_id": reply.generation_id,
+        "usage": usage,
+        "cost": reply.cost,
+        "latency_ms": reply.latency_ms,
+        "error": error,
+    });
+    if let (Value::Object(document), Value::Object(rest)) = (&mut document, rest) {
+        document.extend(rest);
+    }
+    document
 }

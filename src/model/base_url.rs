@@ -51,6 +51,12 @@ impl BaseUrl {
         self.0.port_or_known_default().unwrap_or_default()
     }
 
+    /// Whether the server is OpenRouter, one of its regional hosts included.
+    pub fn is_openrouter(&self) -> bool {
+        let host = self.host();
+        host == "openrouter.ai" || host.ends_with(".openrouter.ai")
+    }
+
     /// Whether the connection is encrypted.
     pub fn is_https(&self) -> bool {
         self.0.scheme() == "https"

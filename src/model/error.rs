@@ -9,7 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// What every fallible operation returns.
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// The kinds of failure. A kind is an exit code; nothing else decides one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

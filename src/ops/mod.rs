@@ -1,6 +1,7 @@
 //! What pachat does: a turn, a list, an export. No command line, no printing, no
 //! environment: everything arrives as a value.
 
+pub mod catalogue;
 pub mod export;
 pub mod guide;
 pub mod key;

@@ -7,6 +7,7 @@
 pub mod clock;
 pub mod disk;
 pub mod environment;
+pub mod process;
 pub mod program;
 pub mod random;
 pub mod signals;

@@ -18,6 +18,8 @@ pub struct Output {
     pub writer: Box<dyn Write + Send>,
     /// Whether a person reads them.
     pub is_terminal: bool,
+    /// Columns and rows of the terminal, as they were at the start.
+    pub size: Option<(usize, usize)>,
 }
 
 /// Asks for a secret without showing it.
@@ -50,9 +52,15 @@ pub(super) fn real_stdin() -> Input {
 pub(super) fn real_stdout() -> Output {
     let stdout = io::stdout();
     let is_terminal = io::IsTerminal::is_terminal(&stdout);
+    let size = if is_terminal {
+        size_of(terminal_size::terminal_size_of(&stdout))
+    } else {
+        None
+    };
     Output {
         writer: Box::new(Unbuffered(stdout)),
         is_terminal,
+        size,
     }
 }
 
@@ -60,10 +68,20 @@ pub(super) fn real_stdout() -> Output {
 pub(super) fn real_stderr() -> Output {
     let stderr = io::stderr();
     let is_terminal = io::IsTerminal::is_terminal(&stderr);
+    let size = if is_terminal {
+        size_of(terminal_size::terminal_size_of(&stderr))
+    } else {
+        None
+    };
     Output {
         writer: Box::new(stderr),
         is_terminal,
+        size,
     }
+}
+
+fn size_of(size: Option<(terminal_size::Width, terminal_size::Height)>) -> Option<(usize, usize)> {
+    size.map(|(width, height)| (usize::from(width.0), usize::from(height.0)))
 }
 
 /// Standard output without the line buffering of the standard library, which would

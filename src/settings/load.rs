@@ -6,12 +6,13 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::cli::Global;
+use crate::model::base_url::BaseUrl;
 use crate::model::error::{Error, Kind, Result};
 use crate::model::secret::Secret;
 use crate::platform::{Disk, Environment};
 
 use super::dotenv::{self, Dotenv, PREFIX};
-use super::{Entry, Fallback, Origin, Setting, Settings, TABLE, Value, address, file};
+use super::{Entry, Fallback, Origin, Setting, Settings, TABLE, Value, file};
 
 /// The sources, while they are put together.
 pub(super) struct Loading<'a> {
@@ -81,7 +82,10 @@ impl<'a> Loading<'a> {
             self.warnings.extend(dotenv.warnings);
             notes = dotenv.notes;
         }
+        let base_url = base_url(&entries)
+            .ok_or_else(|| Error::new(Kind::Bug, "the base URL has no default"))?;
         let mut settings = Settings {
+            base_url,
             data_dir,
             data_dir_origin,
             config_dir: self.config_dir.take(),
@@ -240,16 +244,25 @@ impl<'a> Loading<'a> {
 
 /// The default of a setting. `before` has the base URL, the first of the table.
 fn fallback(setting: &Setting, before: &[Entry]) -> Option<Value> {
-    let url = match before.first().and_then(|entry| entry.value.as_ref()) {
-        Some(Value::Text(url)) => url,
-        _ => "",
-    };
+    let url = base_url(before);
     let parse = |text: &str| setting.parse(text).ok();
     match setting.fallback {
         Fallback::Value(text) => parse(text),
-        Fallback::OnOpenRouter(text) if address::is_openrouter(url) => parse(text),
+        Fallback::OnOpenRouter(text) if url.as_ref().is_some_and(BaseUrl::is_openrouter) => {
+            parse(text)
+        }
         Fallback::OnOpenRouter(_) | Fallback::None => None,
-        Fallback::ByDistance(_, near) if address::is_local(url) => Some(Value::Whole(near)),
+        Fallback::ByDistance(_, near) if url.as_ref().is_some_and(BaseUrl::is_private) => {
+            Some(Value::Whole(near))
+        }
         Fallback::ByDistance(far, _) => Some(Value::Whole(far)),
+    }
+}
+
+/// The base URL, the first setting of the table. Its text has been parsed once already.
+fn base_url(entries: &[Entry]) -> Option<BaseUrl> {
+    match entries.first()?.value.as_ref()? {
+        Value::Text(url) => url.parse().ok(),
+        _ => None,
     }
 }

@@ -6,7 +6,6 @@
 //!
 //! Layer: beside `context`; nothing below may import it. Lower layers get plain values.
 
-mod address;
 mod dotenv;
 mod file;
 mod lines;
@@ -22,6 +21,7 @@ use std::time::Duration;
 use log::LevelFilter;
 
 use crate::cli::Global;
+use crate::model::base_url::BaseUrl;
 use crate::model::error::{Error, Kind, Result};
 use crate::model::secret::Secret;
 use crate::model::size::ByteSize;
@@ -82,6 +82,8 @@ pub struct Settings {
     /// What holds for each setting. Invariant: one entry for each of [`TABLE`], in its
     /// order, with a value of the setting's shape.
     entries: Vec<Entry>,
+    /// The first of the entries, parsed.
+    base_url: BaseUrl,
     ca_file: Option<PathBuf>,
     api_key: Option<(Secret, Origin)>,
     encryption_key: Option<Secret>,
@@ -167,26 +169,9 @@ impl Settings {
         self.encryption_key.as_ref()
     }
 
-    /// The server's base URL: http or https, no trailing slash.
-    pub fn base_url(&self) -> &str {
-        // The table has a default.
-        self.text("api.base_url").unwrap_or_default()
-    }
-
-    /// Scheme, host and port of the base URL: what a sealed key is bound to.
-    pub fn base_origin(&self) -> String {
-        // A value of this shape has passed the same parser.
-        address::origin(self.base_url()).unwrap_or_default()
-    }
-
-    /// Whether the server is OpenRouter.
-    pub fn is_openrouter(&self) -> bool {
-        address::is_openrouter(self.base_url())
-    }
-
-    /// Whether the server is on this machine or in the local network.
-    pub fn is_local(&self) -> bool {
-        address::is_local(self.base_url())
+    /// The server's address.
+    pub fn base_url(&self) -> &BaseUrl {
+        &self.base_url
     }
 
     /// What kind of server it is; `auto` tells from the base URL.

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use super::address;
+use crate::model::base_url::BaseUrl;
 
 /// What a setting may be.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -329,7 +329,10 @@ impl Setting {
             // A text stays as it is: a system message may end in a line feed on purpose.
             Shape::Text => (!trimmed.is_empty()).then(|| Value::Text(text.to_owned())),
             Shape::Path => (!trimmed.is_empty()).then(|| Value::Text(trimmed.to_owned())),
-            Shape::Url => address::check(trimmed).map(Value::Text),
+            Shape::Url => trimmed
+                .parse::<BaseUrl>()
+                .ok()
+                .map(|url| Value::Text(url.as_str().to_owned())),
             Shape::Choice(words) => choose(words, trimmed),
             Shape::Flag => match trimmed.to_ascii_lowercase().as_str() {
                 "true" | "yes" | "on" | "1" => Some(Value::Flag(true)),

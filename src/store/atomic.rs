@@ -61,7 +61,10 @@ pub fn create_dirs(disk: &dyn Disk, path: &Path) -> Result<()> {
     }
     for directory in missing.into_iter().rev() {
         match disk.create_dir(directory) {
-            Ok(()) => {}
+            // A directory that a power cut takes away takes its files with it.
+            Ok(()) => disk
+                .sync_dir(parent(directory))
+                .map_err(|error| Error::io("cannot create the directory", directory, &error))?,
             // Another pachat was faster.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => {

@@ -1,6 +1,9 @@
 //! What people see: channels, colour, clean text, tables, the line editor.
 
 pub mod clean;
+pub mod editor;
+pub mod table;
 pub mod ui;
+pub mod waiting;
 
 pub use ui::Ui;

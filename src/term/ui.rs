@@ -56,6 +56,11 @@ impl Ui {
         self.stderr.is_terminal
     }
 
+    /// Columns and rows of the terminal that shows standard output.
+    pub fn size(&self) -> Option<(usize, usize)> {
+        self.stdout.size
+    }
+
     /// Where colour goes.
     pub fn colour(&self) -> Colour {
         self.colour

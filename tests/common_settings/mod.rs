@@ -143,6 +143,7 @@ impl Home {
         let output = |shared: &Shared| Output {
             writer: Box::new(shared.clone()),
             is_terminal: self.terminal,
+            size: None,
         };
         let load = Settings::load(&cli.global, &self.environment(), &RealDisk)
             .or_else(|_| Settings::load_without_file(&cli.global, &self.environment(), &RealDisk));

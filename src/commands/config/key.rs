@@ -41,7 +41,7 @@ pub fn resolve(context: &mut Context) -> Result<Option<(Secret, KeySource)>> {
 }
 
 fn warn_of_doubt(secret: &Secret, context: &mut Context) {
-    if context.settings.is_openrouter()
+    if context.settings.base_url().is_openrouter()
         && let Some(doubt) = key::doubt(secret)
     {
         context.ui.warn(&doubt);
@@ -76,7 +76,7 @@ fn with_sources<T>(context: &Context, action: impl FnOnce(&Sources<'_>) -> Resul
         command: context.settings.key_command(),
         variable,
         store: &context.settings.keys_file(),
-        origin: &context.settings.base_origin(),
+        origin: &context.settings.base_url().origin(),
         access: access(context),
     })
 }
@@ -97,7 +97,7 @@ fn new_wrap(wrap: Option<Wrap>, command: Option<String>) -> Result<Option<NewWra
 }
 
 fn set(stdin: bool, wrap: Option<&NewWrap>, context: &mut Context) -> Result<()> {
-    let origin = context.settings.base_origin();
+    let origin = context.settings.base_url().origin();
     let typed = if stdin {
         read_stdin(context)?
     } else {
@@ -168,7 +168,7 @@ fn base_url_option(context: &Context) -> String {
 }
 
 fn remove(context: &mut Context) -> Result<()> {
-    let origin = context.settings.base_origin();
+    let origin = context.settings.base_url().origin();
     let path = context.settings.keys_file();
     let _lock = super::lock(context)?;
     let removed = match keys::read(context.disk.as_ref(), &path)? {
@@ -243,8 +243,8 @@ fn document(current: Option<&Status>, store: Option<&KeyStore>, context: &Contex
         .collect();
     json!({
         "schema": 1,
-        "base_url": context.settings.base_url(),
-        "origin": context.settings.base_origin(),
+        "base_url": context.settings.base_url().as_str(),
+        "origin": context.settings.base_url().origin(),
         "key": current.map(|status| json!({
             "kind": kind(&status.source),
             "source": status.source.to_string(),
@@ -273,7 +273,7 @@ fn lines(current: Option<&Status>, store: Option<&KeyStore>, context: &Context) 
         None => "none".into(),
     };
     let mut lines = vec![
-        gap("server") + context.settings.base_url(),
+        gap("server") + context.settings.base_url().as_str(),
         gap("key") + &key,
     ];
     if let Some(store) = store {

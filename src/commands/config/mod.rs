@@ -52,14 +52,14 @@ pub enum ConfigAction {
         /// The setting, such as chat.model
         key: String,
     },
-    /// Change one setting in app_config.json
+    /// Change one setting in `app_config.json`
     Set {
         /// The setting, such as chat.model
         key: String,
         /// Its value
         value: String,
     },
-    /// Remove one setting from app_config.json, so that its default counts again
+    /// Remove one setting from `app_config.json`, so that its default counts again
     Unset {
         /// The setting, such as chat.model
         key: String,
@@ -73,11 +73,21 @@ pub enum ConfigAction {
         #[arg(long)]
         json: bool,
     },
-    /// Print where app_config.json is
+    /// Print where `app_config.json` is
     Path,
-    /// Open app_config.json in $VISUAL or $EDITOR, and check it afterwards
+    /// Open `app_config.json` in $VISUAL or $EDITOR, and check it afterwards
     Edit,
     /// Keep the API key sealed on this machine
+    #[command(
+        long_about = "Keeps API keys sealed on this machine, each for one server: a key for one server is never sent \
+            to another. The server is that of api.base_url, or of --base-url.",
+        after_long_help = "Examples:\n  \
+            pachat config key set\n  \
+            pass show openrouter | pachat config key set --stdin\n  \
+            pachat config key set --wrap passphrase\n  \
+            pachat config key status",
+        arg_required_else_help = true
+    )]
     Key {
         /// What to do.
         #[command(subcommand)]
@@ -115,7 +125,7 @@ pub enum KeyAction {
 pub enum Wrap {
     /// Random bytes in master.key, outside the data directory
     Keyfile,
-    /// A pass phrase, asked for each time or in ENCRYPTION_KEY
+    /// A pass phrase, asked for each time or in `ENCRYPTION_KEY`
     Passphrase,
     /// What a command prints, such as a password manager's
     Command,

@@ -20,6 +20,9 @@ const B: f32 = 0.6;
 const TITLE: f32 = 5.0;
 /// A word among the phrasings that a section lists for the search.
 const KEYWORD: f32 = 3.0;
+/// What a page about a command counts beside a topic: it lists what there is, where a
+/// topic says how to do something.
+const REFERENCE: f32 = 0.85;
 /// The most terms of a question that are looked at; a pasted file must not make the
 /// guide slow.
 const LONGEST_QUESTION: usize = 64;
@@ -33,6 +36,8 @@ pub(super) struct Index {
     postings: HashMap<String, Vec<Posting>>,
     /// Length of each section relative to the average.
     lengths: Vec<f32>,
+    /// What each section counts before anything is asked.
+    priors: Vec<f32>,
 }
 
 /// An occurrence of a term.
@@ -90,7 +95,21 @@ impl Index {
         for length in &mut lengths {
             *length /= average.max(1.0);
         }
-        Self { postings, lengths }
+        let priors = sections
+            .iter()
+            .map(|section| {
+                if section.page.ends_with("(1)") {
+                    REFERENCE
+                } else {
+                    1.0
+                }
+            })
+            .collect();
+        Self {
+            postings,
+            lengths,
+            priors,
+        }
     }
 
     /// The sections that share a word with the question, best first.
@@ -124,6 +143,7 @@ impl Index {
         }
         hits.retain(|hit| hit.score > 0.0);
         for hit in &mut hits {
+            hit.score *= self.priors[hit.section];
             hit.covered = if total > 0.0 {
                 hit.covered / total
             } else {

@@ -1,0 +1,366 @@
+//! What `send` and `chat` share: opening conversations, choosing a model, and the line to
+//! whoever answers.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::api::{self, Client, Endpoint, NetworkEnvironment, Profile, RetryPolicy, request};
+use crate::context::Context;
+use crate::manual;
+use crate::model::conversation::{Conversation, title_of};
+use crate::model::error::{Error, Kind, Result};
+use crate::model::id::ConversationId;
+use crate::model::record::{self, Content, Header, Message, Record, Role};
+use crate::model::reply::ReplyStream;
+use crate::model::request::Request;
+use crate::ops::guide::Guide;
+use crate::ops::turn::Responder;
+use crate::ops::{catalogue, guide};
+use crate::store::Store;
+use crate::store::lock::Patience;
+use crate::store::writer::{Beginning, Writer};
+
+use super::config::resolve_key;
+
+/// The model that is built in.
+pub(super) const GUIDE: &str = guide::MODEL;
+
+/// Opens a conversation to write to it; says so if that means waiting.
+pub(super) fn open(store: &Store, id: &ConversationId, context: &mut Context) -> Result<Writer> {
+    let mut writer = with_patience(context, |patience| Writer::open(store, id, patience))?;
+    for notice in std::mem::take(&mut writer.notices) {
+        context.ui.note(&format!("pachat: {notice}"));
+    }
+    Ok(writer)
+}
+
+/// Folds in what an interrupted reply has left, if nobody is at the conversation.
+pub(super) fn fold(store: &Store, id: &ConversationId, context: &mut Context) -> Result<()> {
+    let left_over = context.disk.stat(&store.layout().partial(id)).is_ok();
+    if left_over && !store.is_busy(id) {
+        open(store, id, context)?;
+    }
+    Ok(())
+}
+
+/// Begins a conversation with its first prompt.
+pub(super) fn create(
+    store: &Store,
+    beginning: Beginning,
+    prompt: &str,
+    context: &mut Context,
+) -> Result<Writer> {
+    with_patience(context, |patience| {
+        Writer::create(store, beginning, prompt, patience)
+    })
+}
+
+fn with_patience<T>(
+    context: &mut Context,
+    act: impl FnOnce(&mut Patience<'_>) -> Result<T>,
+) -> Result<T> {
+    let limit = Some(context.lock_timeout());
+    let Context { signals, ui, .. } = context;
+    let mut notify =
+        || ui.note("pachat: another pachat is using this conversation; waiting for it");
+    act(&mut Patience {
+        limit,
+        signals,
+        notify: &mut notify,
+    })
+}
+
+/// A conversation that is kept nowhere, with one prompt.
+pub(super) fn in_memory(
+    beginning: Beginning,
+    prompt: &str,
+    context: &Context,
+) -> Result<Conversation> {
+    let at = context.clock.now();
+    let random = context.random.next_u32().map_err(|error| {
+        Error::new(Kind::Io, "the system has no randomness to give").cause(error)
+    })?;
+    let mut conversation = Conversation::new(Header {
+        version: record::VERSION,
+        id: ConversationId::new(at, random),
+        created_at: at,
+        title: Some(beginning.title.unwrap_or_else(|| title_of(prompt))),
+        model: beginning.model,
+        system: beginning.system,
+        tags: Vec::new(),
+        parent: None,
+    });
+    say(&mut conversation, prompt, context);
+    Ok(conversation)
+}
+
+/// Adds a prompt to a conversation in memory.
+pub(super) fn say(conversation: &mut Conversation, prompt: &str, context: &Context) {
+    let n = conversation.next_number();
+    let message = Message::new(n, Role::User, Content::text(prompt), context.clock.now());
+    conversation.apply(Record::Message(Box::new(message)));
+}
+
+/// Refuses a prompt that would make a conversation larger than the limit. Nothing is ever
+/// cut to fit.
+pub(super) fn check_size(writer: &Writer, prompt: &str, context: &Context) -> Result<()> {
+    let limit = context.settings.conversation_limit();
+    if writer.len() + prompt.len() as u64 <= limit.0 {
+        return Ok(());
+    }
+    Err(Error::new(Kind::Usage, "the conversation is full")
+        .why(format!("with this prompt it would be larger than {limit}"))
+        .hint("begin a new one (`/new` in a chat), or raise limits.conversation_mb"))
+}
+
+/// The file of the line editor's history, in the configuration directory.
+pub(super) fn history_file(context: &Context) -> Option<PathBuf> {
+    let directory = context.settings.config_dir()?;
+    crate::store::atomic::create_dirs(context.disk.as_ref(), directory).ok()?;
+    Some(directory.join("history"))
+}
+
+/// Models to offer for completion: those of the kept catalogue, and the guide.
+pub(super) fn known_models(context: &Context) -> Vec<String> {
+    let mut models: Vec<String> = catalogue::kept(&context.store(), context.settings.base_url())
+        .ok()
+        .flatten()
+        .map(|kept| kept.models.into_iter().map(|model| model.id).collect())
+        .unwrap_or_default();
+    models.push(GUIDE.to_owned());
+    models
+}
+
+/// What one call limits beyond the settings.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// The longest time for the whole reply.
+    pub(super) total: Option<Duration>,
+    /// Whether to try again when a server is busy or away.
+    pub(super) retry: bool,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            total: None,
+            retry: true,
+        }
+    }
+}
+
+/// The line to whoever answers; made when it is first needed.
+pub(super) struct Connection {
+    limits: Limits,
+    server: Option<Server>,
+    guide: Option<GuideResponder>,
+    /// Whether the guide was asked for last.
+    to_guide: bool,
+}
+
+impl Connection {
+    pub(super) fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            server: None,
+            guide: None,
+            to_guide: false,
+        }
+    }
+
+    /// The models to ask: those named on the command line, or the conversation's, or the
+    /// configured one, or the server's default.
+    pub(super) fn models(
+        &mut self,
+        named: &[String],
+        own: Option<&str>,
+        context: &mut Context,
+    ) -> Result<Vec<String>> {
+        if !named.is_empty() {
+            return Ok(named.to_vec());
+        }
+        if let Some(model) = own.or(context.settings.model()) {
+            return Ok(vec![model.to_owned()]);
+        }
+        if context.settings.base_url().is_openrouter() {
+            return Ok(vec!["openrouter/auto".to_owned()]);
+        }
+        // Other servers have no "auto"; a local one often has just one model anyway.
+        let store = context.store();
+        let now = context.clock.now();
+        let client = &self.server(context)?.client;
+        let found = catalogue::models(&store, client, now, catalogue::Freshness::Hour)?;
+        let first = found.models.into_iter().next().map(|model| vec![model.id]);
+        first.ok_or_else(|| {
+            Error::new(Kind::Unavailable, "the server has no models")
+                .hint("load one there first, or name one with -m MODEL")
+        })
+    }
+
+    /// Gets ready to ask these models: checks that there is a key if one is needed, and
+    /// starts to build the client while the caller goes on. Nothing is sent.
+    pub(super) fn prepare(&mut self, models: &[String], context: &mut Context) -> Result<()> {
+        self.to_guide = models.first().is_some_and(|model| model == GUIDE);
+        if self.to_guide {
+            self.guide
+                .get_or_insert_with(|| GuideResponder(Guide::new(manual::sections())));
+            return Ok(());
+        }
+        self.server(context)?.require_key()
+    }
+
+    /// Whoever answers. [`Connection::prepare`] was called before.
+    pub(super) fn responder(&mut self) -> &mut dyn Responder {
+        match &mut self.server {
+            Some(server) if !self.to_guide => server,
+            _ => self.guide.get_or_insert_with(GuideResponder::new),
+        }
+    }
+
+    /// The client for the configured server.
+    pub(super) fn client(&mut self, context: &mut Context) -> Result<&Client> {
+        Ok(&self.server(context)?.client)
+    }
+
+    fn server(&mut self, context: &mut Context) -> Result<&mut Server> {
+        if self.server.is_none() {
+            self.server = Some(Server::new(self.limits, context)?);
+        }
+        self.server
+            .as_mut()
+            .ok_or_else(|| Error::new(Kind::Bug, "the server was not set up"))
+    }
+
+    /// The request as `--dry-run` shows it: everything but the key.
+    pub(super) fn describe(
+        &mut self,
+        request: &Request<'_>,
+        context: &mut Context,
+    ) -> Result<Value> {
+        if request.models[0] == GUIDE {
+            return Ok(json!({ "schema": 1, "model": GUIDE, "network": false }));
+        }
+        let base_url = context.settings.base_url().clone();
+        let profile = Profile::new(context.settings.profile(), &base_url)?;
+        let has_key = resolve_key(context)?.map(|(key, _)| key).is_some();
+        let mut bodies = request::bodies(request, profile).into_iter();
+        let body = bodies
+            .next()
+            .map(|body| serde_json::from_slice(&body.json).unwrap_or(Value::Null));
+        let mut headers = json!({ "content-type": "application/json" });
+        if has_key {
+            headers["authorization"] = "Bearer (redacted)".into();
+        }
+        let fall_back: Vec<String> = bodies.map(|body| body.model).collect();
+        Ok(json!({
+            "schema": 1,
+            "method": "POST",
+            "url": base_url.join("/chat/completions"),
+            "headers": headers,
+            "body": body,
+            "then_ask": fall_back,
+        }))
+    }
+}
+
+/// A chat-completions server.
+struct Server {
+    client: Client,
+    profile: Profile,
+    has_key: bool,
+}
+
+impl Server {
+    fn new(limits: Limits, context: &mut Context) -> Result<Self> {
+        let base_url = context.settings.base_url().clone();
+        let profile = Profile::new(context.settings.profile(), &base_url)?;
+        let key = resolve_key(context)?.map(|(key, _)| key);
+        if key.is_some()
+            && !base_url.is_https()
+            && !base_url.is_loopback()
+            && !context.global.insecure_http
+        {
+            return Err(
+                Error::new(Kind::Config, "the key is not sent over plain http")
+                    .why(format!(
+                        "{} is another machine, and anybody in between could read it",
+                        base_url.host()
+                    ))
+                    .hint("use https, or allow it with --insecure-http"),
+            );
+        }
+        let has_key = key.is_some();
+        let endpoint = Endpoint {
+            base_url,
+            profile,
+            key,
+            ca_file: context.settings.ca_file().map(PathBuf::from),
+            attribution: context.settings.attribution(),
+            limits: api::Limits {
+                connect: context.settings.connect_timeout(),
+                first_byte: context.settings.first_byte_timeout(),
+                idle: context.settings.idle_timeout(),
+                data_idle: context.settings.data_idle_timeout(),
+                total: limits.total.or(context.settings.total_timeout()),
+            },
+            retry: if limits.retry {
+                RetryPolicy::default()
+            } else {
+                RetryPolicy::never()
+            },
+            network: NetworkEnvironment::new(&context.environment),
+        };
+        let client = Client::start(
+            endpoint,
+            Arc::clone(&context.clock),
+            Arc::clone(&context.random),
+        );
+        Ok(Self {
+            client,
+            profile,
+            has_key,
+        })
+    }
+
+    fn require_key(&self) -> Result<()> {
+        if self.has_key || !self.profile.needs_key() {
+            return Ok(());
+        }
+        Err(Error::new(Kind::Denied, "there is no API key")
+            .why(format!("{} wants one", self.client.endpoint().base_url.host()))
+            .hint("keep one with `pachat config key set`, or set OPENROUTER_API_KEY; without any, ask the offline guide: pachat send -m builtin/guide 'how do I connect?'"))
+    }
+}
+
+impl Responder for Server {
+    fn reply(&mut self, request: &Request<'_>) -> Result<Box<dyn ReplyStream>> {
+        let bodies = request::bodies(request, self.profile);
+        Ok(Box::new(self.client.reply(bodies)))
+    }
+}
+
+/// The built-in guide.
+struct GuideResponder(Guide);
+
+impl GuideResponder {
+    fn new() -> Self {
+        Self(Guide::new(manual::sections()))
+    }
+}
+
+impl Responder for GuideResponder {
+    fn reply(&mut self, request: &Request<'_>) -> Result<Box<dyn ReplyStream>> {
+        let question = request
+            .messages
+            .iter()
+            .rfind(|message| message.role == Role::User);
+        let question = question
+            .and_then(|message| serde_json::from_str::<Content>(message.content.get()).ok())
+            .map(|content| content.to_text().into_owned())
+            .unwrap_or_default();
+        Ok(Box::new(self.0.answer(&question)))
+    }
+}

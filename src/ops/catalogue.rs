@@ -1,0 +1,143 @@
+//! The server's list of models, kept for an hour.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::api::Client;
+use crate::api::models::{self, ModelInfo};
+use crate::model::base_url::BaseUrl;
+use crate::model::error::{Error, Kind, Result};
+use crate::model::time;
+use crate::store::{Store, atomic};
+
+/// How long a list counts as fresh, in seconds.
+const FRESH: i64 = 3600;
+
+/// How long the server has to send the list.
+const LIMIT: Duration = Duration::from_secs(15);
+
+/// The most that is read back: OpenRouter's list has half a megabyte.
+const LARGEST: u64 = 64 << 20;
+
+/// How fresh a list must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Freshness {
+    /// Fetched now.
+    Now,
+    /// At most an hour old.
+    Hour,
+    /// Of any age.
+    Any,
+}
+
+/// A list of models.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Catalogue {
+    /// Which server's.
+    pub origin: String,
+    /// When it was fetched.
+    #[serde(with = "time")]
+    pub fetched_at: Timestamp,
+    /// The models, in the server's order.
+    pub models: Vec<ModelInfo>,
+    /// Why it is older than it should be, if it is.
+    #[serde(skip)]
+    pub stale: Option<String>,
+}
+
+/// The kept list of a server, if there is one, however old. A file that cannot be read counts
+/// as none: it can be fetched again.
+pub fn kept(store: &Store, base_url: &BaseUrl) -> Result<Option<Catalogue>> {
+    let path = path(store, base_url);
+    match store.disk().read(&path, LARGEST) {
+        Ok(bytes) => {
+            let catalogue: Option<Catalogue> = serde_json::from_slice(&bytes).ok();
+            Ok(catalogue.filter(|catalogue| catalogue.origin == base_url.as_str()))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::io("cannot read the list of models", &path, &error)),
+    }
+}
+
+/// The list of the client's server: the kept one if it is fresh enough, or else the server's,
+/// which is kept. If the server is away, an older list is better than none.
+pub fn models(
+    store: &Store,
+    client: &Client,
+    now: Timestamp,
+    freshness: Freshness,
+) -> Result<Catalogue> {
+    let base_url = &client.endpoint().base_url;
+    let kept = kept(store, base_url)?;
+    if freshness != Freshness::Now
+        && let Some(kept) = &kept
+        && (freshness == Freshness::Any || is_fresh(kept, now))
+    {
+        return Ok(kept.clone());
+    }
+    match client
+        .get(models::PATH, LIMIT)
+        .and_then(|json| models::parse(&json))
+    {
+        Ok(models) => {
+            let origin = base_url.as_str().to_owned();
+            let catalogue = Catalogue {
+                origin,
+                fetched_at: now,
+                models,
+                stale: None,
+            };
+            // The list is there to be used; that it could not be kept only costs time later.
+            if let Err(error) = keep(store, base_url, &catalogue) {
+                log::warn!("the list of models is not kept: {error}");
+            }
+            Ok(catalogue)
+        }
+        Err(error) if error.kind() == Kind::Unavailable && freshness == Freshness::Hour => {
+            match kept {
+                Some(kept) => Ok(Catalogue {
+                    stale: Some(error.headline()),
+                    ..kept
+                }),
+                None => Err(error),
+            }
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// A list from the future is as good as one from the past: the clock may have been wrong.
+fn is_fresh(catalogue: &Catalogue, now: Timestamp) -> bool {
+    (0..FRESH).contains(&now.duration_since(catalogue.fetched_at).as_secs())
+}
+
+fn keep(store: &Store, base_url: &BaseUrl, catalogue: &Catalogue) -> Result<()> {
+    atomic::create_dirs(store.disk(), &store.layout().cache_dir())?;
+    let json = serde_json::to_vec(catalogue)
+        .map_err(|error| Error::new(Kind::Bug, "cannot write JSON").cause(error))?;
+    atomic::replace(store.disk(), store.random(), &path(store, base_url), &json)
+}
+
+/// One file for each server; its name is the host, made safe, with a number that tells apart
+/// servers on one host.
+fn path(store: &Store, base_url: &BaseUrl) -> PathBuf {
+    let safe: String = base_url
+        .host()
+        .chars()
+        .map(|character| {
+            if character.is_ascii_alphanumeric() || character == '.' {
+                character
+            } else {
+                '_'
+            }
+        })
+        .collect();
+    store
+        .layout()
+        .cache_dir()
+        .join(format!("models-{safe}-{}.json", base_url.port()))
+}

@@ -1,0 +1,26 @@
+//! The process itself: its arguments, and what it says when it has a fault.
+
+use std::ffi::OsString;
+
+/// The command line, the program's name first.
+pub fn arguments() -> impl Iterator<Item = OsString> {
+    std::env::args_os()
+}
+
+/// Makes a fault in the program say what it is and that nothing is lost by it.
+#[expect(clippy::print_stderr, reason = "there may be no other channel left")]
+pub fn report_faults() {
+    std::panic::set_hook(Box::new(|fault| {
+        let place = fault
+            .location()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        let text = fault.payload_as_str().unwrap_or("no message");
+        eprintln!(
+            "pachat: this is a bug in pachat {}: {text}",
+            env!("CARGO_PKG_VERSION")
+        );
+        eprintln!("  place: {place}");
+        eprintln!("  hint: what was said so far is kept; please report this");
+    }));
+}
