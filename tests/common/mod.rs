@@ -1,9 +1,12 @@
-//! What several test files share.
-
-#[allow(
+//! What the tests share. Each test program uses a part of it.
+#![allow(
     dead_code,
-    unreachable_pub,
-    reason = "each test file uses a part of it"
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::must_use_candidate,
+    clippy::disallowed_methods
 )]
-#[allow(clippy::unwrap_used, reason = "a test may fail like that")]
+
+pub mod disk;
+pub mod host;
 pub mod server;

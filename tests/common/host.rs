@@ -1,0 +1,227 @@
+//! A host for `pachat::run` inside a test: a temporary home, its own streams, a clock that
+//! only moves when something waits.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use pachat::platform::disk::RealDisk;
+use pachat::platform::program::RealPrograms;
+use pachat::platform::{Clock, Disk, Environment, Host, Input, Output, Random, Secrets, Signals};
+use zeroize::Zeroizing;
+
+/// A clock that begins at a fixed moment and moves when somebody sleeps.
+pub struct TestClock {
+    waited: AtomicU64,
+    /// Real time counts, too: for tests against a server.
+    start: std::time::Instant,
+}
+
+impl TestClock {
+    pub fn new() -> Self {
+        Self {
+            waited: AtomicU64::new(0),
+            start: std::time::Instant::now(),
+        }
+    }
+}
+
+impl Clock for TestClock {
+    fn now(&self) -> Timestamp {
+        let start: Timestamp = "2026-08-22T09:41:07Z".parse().unwrap();
+        start + self.elapsed()
+    }
+
+    fn elapsed(&self) -> Duration {
+        Duration::from_micros(self.waited.load(Ordering::SeqCst)) + self.start.elapsed()
+    }
+
+    fn sleep(&self, time: Duration) {
+        self.waited
+            .fetch_add(u64::try_from(time.as_micros()).unwrap(), Ordering::SeqCst);
+        std::thread::yield_now();
+    }
+
+    fn zone(&self) -> TimeZone {
+        TimeZone::UTC
+    }
+}
+
+/// Numbers that look random and are the same in each run.
+pub struct TestRandom(AtomicU64);
+
+impl TestRandom {
+    pub fn new(seed: u64) -> Self {
+        Self(AtomicU64::new(seed))
+    }
+}
+
+impl Random for TestRandom {
+    fn fill(&self, buffer: &mut [u8]) -> io::Result<()> {
+        for byte in buffer {
+            // SplitMix64.
+            let mut z = self.0.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::SeqCst);
+            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            *byte = (z >> 56) as u8;
+        }
+        Ok(())
+    }
+}
+
+/// A stream that keeps what is written.
+#[derive(Clone, Default)]
+pub struct Captured(Arc<Mutex<Vec<u8>>>);
+
+impl Captured {
+    pub fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+impl Write for Captured {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+struct NoSecrets;
+
+impl Secrets for NoSecrets {
+    fn ask(&self, _prompt: &str) -> io::Result<Zeroizing<String>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
+/// What one run left behind.
+#[derive(Debug)]
+pub struct Ran {
+    pub stdout: String,
+    pub stderr: String,
+    pub code: u8,
+}
+
+/// A home of its own for pachat.
+pub struct Sandbox {
+    directory: tempfile::TempDir,
+    pub variables: BTreeMap<OsString, OsString>,
+    pub disk: Arc<dyn Disk>,
+    runs: AtomicU64,
+}
+
+impl Sandbox {
+    pub fn new() -> Self {
+        Self {
+            directory: tempfile::tempdir().unwrap(),
+            variables: BTreeMap::new(),
+            disk: Arc::new(RealDisk),
+            runs: AtomicU64::new(1),
+        }
+    }
+
+    /// A sandbox that talks to the server at `base_url`.
+    pub fn with_server(base_url: &str) -> Self {
+        let mut sandbox = Self::new();
+        sandbox.set("OPENROUTER_BASE_URL", base_url);
+        sandbox.set("PACHAT_OPENROUTER_API_KEY", "test-key-0123456789");
+        sandbox
+    }
+
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.variables.insert(name.into(), value.into());
+    }
+
+    pub fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    pub fn data_dir(&self) -> PathBuf {
+        self.path().join("data/pachat")
+    }
+
+    /// Runs pachat with these arguments and nothing on standard input.
+    pub fn run(&self, args: &[&str]) -> Ran {
+        self.run_with(args, "")
+    }
+
+    /// Runs pachat with these arguments and this on standard input.
+    pub fn run_with(&self, args: &[&str], stdin: &str) -> Ran {
+        let (stdout, stderr) = (Captured::default(), Captured::default());
+        let host = Host {
+            environment: Environment {
+                variables: self.variables.clone(),
+                working_directory: self.path().to_path_buf(),
+                data_home: Some(self.path().join("data")),
+                config_home: Some(self.path().join("config")),
+            },
+            stdin: Input {
+                reader: Box::new(io::Cursor::new(stdin.as_bytes().to_vec())),
+                is_terminal: false,
+            },
+            stdout: Output {
+                writer: Box::new(stdout.clone()),
+                is_terminal: false,
+                size: None,
+            },
+            stderr: Output {
+                writer: Box::new(stderr.clone()),
+                is_terminal: false,
+                size: None,
+            },
+            secrets: Box::new(NoSecrets),
+            clock: Arc::new(TestClock::new()),
+            disk: Arc::clone(&self.disk),
+            random: Arc::new(TestRandom::new(self.runs.fetch_add(1000, Ordering::SeqCst))),
+            signals: Signals::default(),
+            programs: Box::new(RealPrograms),
+        };
+        let args = std::iter::once("pachat")
+            .chain(args.iter().copied())
+            .map(OsString::from);
+        let code = pachat::run(args, host);
+        let code = (0..=u8::MAX)
+            .find(|number| ExitCode::from(*number) == code)
+            .unwrap();
+        Ran {
+            stdout: stdout.text(),
+            stderr: stderr.text(),
+            code,
+        }
+    }
+
+    /// Every conversation's lines, in the order of their ids.
+    pub fn conversations(&self) -> Vec<Vec<serde_json::Value>> {
+        let directory = self.data_dir().join("conversations/active");
+        let Ok(entries) = std::fs::read_dir(directory) else {
+            return Vec::new();
+        };
+        let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+        paths.retain(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "jsonl")
+        });
+        paths.sort();
+        paths
+            .iter()
+            .map(|path| {
+                let text = std::fs::read_to_string(path).unwrap();
+                assert!(text.ends_with('\n'), "{} ends in mid-line", path.display());
+                text.lines()
+                    .map(|line| serde_json::from_str(line).unwrap())
+                    .collect()
+            })
+            .collect()
+    }
+}

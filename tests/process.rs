@@ -1,0 +1,363 @@
+//! Real processes: killed, signalled, in parallel, and with a reader that goes away.
+
+mod common;
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use common::server::{FINISHED, FakeServer, Gate, Script, Step, delta};
+use serde_json::Value;
+
+fn pachat(home: &Path, server: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pachat"));
+    command
+        .env_clear()
+        .env("HOME", home)
+        .env("XDG_DATA_HOME", home.join("data"))
+        .env("XDG_CONFIG_HOME", home.join("config"))
+        .env("OPENROUTER_BASE_URL", server)
+        .env("OPENROUTER_API_KEY", "test-key-0123456789")
+        .current_dir(home)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+fn active(home: &Path) -> PathBuf {
+    home.join("data/pachat/conversations/active")
+}
+
+/// Every conversation's messages.
+fn conversations(home: &Path) -> Vec<Vec<Value>> {
+    let mut paths: Vec<PathBuf> = std::fs::read_dir(active(home))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    paths.retain(|path| {
+        path.extension()
+            .is_some_and(|extension| extension == "jsonl")
+    });
+    paths.sort();
+    paths
+        .iter()
+        .map(|path| {
+            let text = std::fs::read_to_string(path).unwrap();
+            assert!(text.ends_with('\n'));
+            let lines = text
+                .lines()
+                .map(|line| serde_json::from_str::<Value>(line).unwrap());
+            lines.filter(|line| line["type"] == "message").collect()
+        })
+        .collect()
+}
+
+fn is_next(request: &common::server::Request) -> bool {
+    let body = request.json();
+    let messages = body["messages"].as_array().unwrap();
+    messages.last().unwrap()["content"]
+        .as_str()
+        .unwrap()
+        .ends_with("next")
+}
+
+/// A stream of forty pieces, a millisecond apart.
+fn slow_reply() -> Script {
+    let pause = Step::Pause(Duration::from_millis(1));
+    let stream = (0..40).fold(Script::stream(), |script, n| {
+        script
+            .event(&delta(&format!("piece {n} é🙂\n")))
+            .step(pause.clone())
+    });
+    stream.event(FINISHED).event("[DONE]")
+}
+
+/// How many times a process is killed: some here, more where the environment asks for it.
+fn rounds() -> usize {
+    std::env::var("PACHAT_TEST_KILLS").map_or(20, |text| text.parse().unwrap())
+}
+
+#[test]
+fn killed_at_any_moment_of_a_reply_nothing_is_lost() {
+    let home = tempfile::tempdir().unwrap();
+    let server = FakeServer::deciding(|request| {
+        if is_next(request) {
+            Script::reply("and on it goes")
+        } else {
+            slow_reply()
+        }
+    });
+    let mut with_text = 0;
+    for round in 0..rounds() {
+        let prompt = format!("prompt number {round}");
+        let arrived = server.requests().len();
+        let mut child = pachat(home.path(), &server.base_url())
+            .args(["send", "-m", "a/b", &prompt])
+            .spawn()
+            .unwrap();
+        assert!(server.wait_for_requests(arrived + 1));
+        // From right away to about the end of the reply, spread by a number coprime to 64.
+        std::thread::sleep(Duration::from_millis((round * 37 % 64) as u64));
+        child.kill().unwrap();
+        let mut seen = Vec::new();
+        child.stdout.take().unwrap().read_to_end(&mut seen).unwrap();
+        let killed = !child.wait().unwrap().success();
+        let seen = String::from_utf8(seen).unwrap();
+
+        let next = pachat(home.path(), &server.base_url())
+            .args(["send", "-c", "next"])
+            .output()
+            .unwrap();
+        assert!(
+            next.status.success(),
+            "{}",
+            String::from_utf8_lossy(&next.stderr)
+        );
+        let conversation = conversations(home.path()).pop().unwrap();
+        assert_eq!(conversation[0]["content"], prompt.as_str(), "round {round}");
+        let reply = &conversation[1];
+        if killed && reply["role"] == "assistant" {
+            assert_eq!(reply["state"], "interrupted", "round {round}");
+            let kept = reply["content"].as_str().unwrap();
+            assert!(
+                kept.starts_with(seen.as_str()),
+                "round {round}: seen {seen:?}, kept {kept:?}"
+            );
+            with_text += usize::from(!seen.is_empty());
+        } else if killed {
+            assert_eq!(seen, "", "round {round}: what was seen is not in the file");
+        }
+        let last = conversation.last().unwrap();
+        assert_eq!(
+            (&last["state"], &last["content"]),
+            (&"complete".into(), &"and on it goes".into())
+        );
+        let leftovers = std::fs::read_dir(active(home.path()))
+            .unwrap()
+            .filter(|entry| {
+                !entry
+                    .as_ref()
+                    .unwrap()
+                    .file_name()
+                    .to_str()
+                    .unwrap()
+                    .ends_with(".jsonl")
+            });
+        assert_eq!(leftovers.count(), 0, "round {round}");
+        // The ids of two rounds in one second are in no order; one conversation at a time.
+        std::fs::remove_dir_all(active(home.path())).unwrap();
+        std::fs::create_dir(active(home.path())).unwrap();
+    }
+    assert!(
+        with_text > rounds() / 4,
+        "only {with_text} kills came in mid-reply"
+    );
+    println!(
+        "{} kills, {with_text} of them with text on stdout: 0 lost",
+        rounds()
+    );
+}
+
+fn finish(children: Vec<Child>) -> Vec<(ExitStatus, String)> {
+    children
+        .into_iter()
+        .map(|child| {
+            let output = child.wait_with_output().unwrap();
+            (output.status, String::from_utf8(output.stderr).unwrap())
+        })
+        .collect()
+}
+
+#[test]
+fn sixty_four_new_conversations_at_once_are_all_stored() {
+    let home = tempfile::tempdir().unwrap();
+    let server = FakeServer::deciding(|_| Script::reply("ok"));
+    let children = (0..64)
+        .map(|n| {
+            let prompt = format!("prompt {n}");
+            pachat(home.path(), &server.base_url())
+                .args(["send", "-m", "a/b", &prompt])
+                .spawn()
+                .unwrap()
+        })
+        .collect();
+    for (status, stderr) in finish(children) {
+        assert!(status.success(), "{stderr}");
+    }
+    let mut prompts: Vec<String> = conversations(home.path())
+        .iter()
+        .map(|messages| {
+            assert_eq!(messages.len(), 2);
+            assert_eq!(messages[1]["state"], "complete");
+            messages[0]["content"].as_str().unwrap().to_owned()
+        })
+        .collect();
+    prompts.sort();
+    prompts.dedup();
+    assert_eq!(prompts.len(), 64);
+    let locks = std::fs::read_dir(home.path().join("data/pachat/run"))
+        .unwrap()
+        .count();
+    assert_eq!(locks, 1, "only the store's own lock file stays");
+}
+
+#[test]
+fn sixteen_prompts_to_one_conversation_make_whole_turns() {
+    let home = tempfile::tempdir().unwrap();
+    let server = FakeServer::deciding(|request| {
+        let body = request.json();
+        let last = body["messages"].as_array().unwrap().last().unwrap()["content"].clone();
+        Script::reply(&format!("reply to {}", last.as_str().unwrap()))
+    });
+    let first = pachat(home.path(), &server.base_url())
+        .args(["send", "-m", "a/b", "begin"])
+        .status();
+    assert!(first.unwrap().success());
+    let children = (0..16)
+        .map(|n| {
+            let prompt = format!("prompt {n}");
+            pachat(home.path(), &server.base_url())
+                .args(["send", "-c", &prompt])
+                .spawn()
+                .unwrap()
+        })
+        .collect();
+    for (status, stderr) in finish(children) {
+        assert!(status.success(), "{stderr}");
+    }
+    let conversation = conversations(home.path()).pop().unwrap();
+    assert_eq!(conversation.len(), 34);
+    for turn in conversation.chunks(2) {
+        assert_eq!(
+            (&turn[0]["role"], &turn[1]["role"]),
+            (&"user".into(), &"assistant".into())
+        );
+        let expected = format!("reply to {}", turn[0]["content"].as_str().unwrap());
+        assert_eq!(
+            turn[1]["content"],
+            expected.as_str(),
+            "a reply belongs to its own prompt"
+        );
+    }
+    let numbers: Vec<u64> = conversation
+        .iter()
+        .map(|line| line["n"].as_u64().unwrap())
+        .collect();
+    assert_eq!(numbers, (1..=34).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_reader_that_goes_away_ends_it_quietly() {
+    let home = tempfile::tempdir().unwrap();
+    let gate = Gate::default();
+    let script = Script::stream()
+        .event(&delta("first line\n"))
+        .step(Step::Wait(gate.clone()))
+        .event(&delta("second line\n"))
+        .event(&delta("third line\n"))
+        .step(Step::HangUp);
+    let server = FakeServer::answering([script]);
+    let mut child = pachat(home.path(), &server.base_url())
+        .args(["send", "-m", "a/b", "x"])
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    assert_eq!(line, "first line\n");
+    gate.open();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(
+        (output.status.code(), output.stderr.as_slice()),
+        (Some(0), &b""[..])
+    );
+    assert!(
+        server.wait_for_hang_up(Duration::from_secs(5)),
+        "the connection stays open"
+    );
+    let conversation = conversations(home.path()).pop().unwrap();
+    assert_eq!(conversation[1]["state"], "interrupted");
+    assert!(
+        conversation[1]["content"]
+            .as_str()
+            .unwrap()
+            .starts_with("first line\n")
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn signals_keep_the_partial_reply_and_tell_by_the_exit_code() {
+    for (signal, code) in [("INT", 130), ("TERM", 143), ("HUP", 130)] {
+        let home = tempfile::tempdir().unwrap();
+        let script = Script::stream()
+            .event(&delta("so far\n"))
+            .step(Step::HangUp);
+        let server = FakeServer::answering([script]);
+        let mut child = pachat(home.path(), &server.base_url())
+            .args(["send", "-m", "a/b", "x"])
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        stdout.read_line(&mut line).unwrap();
+        let kill = Command::new("kill")
+            .args(["-s", signal, &child.id().to_string()])
+            .status();
+        assert!(kill.unwrap().success());
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "SIG{signal}");
+        assert!(
+            server.wait_for_hang_up(Duration::from_secs(5)),
+            "SIG{signal}: the connection stays open"
+        );
+        let conversation = conversations(home.path()).pop().unwrap();
+        assert_eq!(
+            (&conversation[1]["state"], &conversation[1]["content"]),
+            (&"interrupted".into(), &"so far\n".into())
+        );
+    }
+}
+
+#[test]
+fn a_process_that_waits_for_a_conversation_gives_up_with_75() {
+    let home = tempfile::tempdir().unwrap();
+    let gate = Gate::default();
+    let script = Script::stream()
+        .event(&delta("busy\n"))
+        .step(Step::Wait(gate.clone()))
+        .event("[DONE]");
+    let server = FakeServer::answering([script]);
+    let mut first = pachat(home.path(), &server.base_url())
+        .args(["send", "-m", "a/b", "x"])
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    let mut stdout = BufReader::new(first.stdout.take().unwrap());
+    stdout.read_line(&mut line).unwrap();
+    let second = pachat(home.path(), &server.base_url())
+        .args(["send", "-c", "--lock-timeout", "0", "y"])
+        .output()
+        .unwrap();
+    assert_eq!(
+        second.status.code(),
+        Some(75),
+        "{}",
+        String::from_utf8_lossy(&second.stderr)
+    );
+    let listed = pachat(home.path(), &server.base_url())
+        .arg("list")
+        .output()
+        .unwrap();
+    assert!(
+        String::from_utf8(listed.stdout)
+            .unwrap()
+            .contains("\tstreaming\t")
+    );
+    gate.open();
+    assert!(first.wait().unwrap().success());
+    assert_eq!(conversations(home.path())[0].len(), 2);
+}
