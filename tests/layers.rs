@@ -1,4 +1,9 @@
 //! The layers of `src/`: imports point down only.
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test may panic, and looks at the machine itself"
+)]
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,9 @@
 //! `pachat send` as a person and a script see it: stdout, stderr, exit code, files.
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test may panic, and looks at the machine itself"
+)]
 
 mod common;
 

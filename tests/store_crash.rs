@@ -1,5 +1,10 @@
 //! Pulling the plug, killing the process and failing the disk at every single operation of a
 //! conversation: nothing acknowledged is lost, nothing shown is lost, and the next turn works.
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test may panic, and looks at the machine itself"
+)]
 
 mod common;
 

@@ -9,7 +9,6 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::context::Context;
-use crate::model::conversation::Conversation;
 use crate::model::error::{Error, Kind, Result, describe};
 use crate::model::id::ConversationId;
 use crate::model::record::Message;
@@ -334,20 +333,15 @@ fn dry_run(
     context: &mut Context,
 ) -> Result<()> {
     let store = context.store();
-    let (conversation, system): (Conversation, _) = match resumed(args, &store)? {
-        Some(id) => {
-            let mut conversation = store.read(&id)?.conversation;
-            session::say(&mut conversation, prompt, context);
-            let own = conversation.header.system.clone();
-            (conversation, own)
-        }
-        None => {
-            let own = context.settings.system().map(str::to_owned);
-            (
-                session::in_memory(Beginning::default(), prompt, context)?,
-                own,
-            )
-        }
+    let (conversation, system) = if let Some(id) = resumed(args, &store)? {
+        let mut conversation = store.read(&id)?.conversation;
+        session::say(&mut conversation, prompt, context);
+        let own = conversation.header.system.clone();
+        (conversation, own)
+    } else {
+        let own = context.settings.system().map(str::to_owned);
+        let begun = session::in_memory(Beginning::default(), prompt, context)?;
+        (begun, own)
     };
     let own = conversation.header.model.as_deref();
     let models = connection.models(&args.models, own, context)?;
@@ -355,7 +349,7 @@ fn dry_run(
     // A new conversation gets its id when it is begun, so there is none to show yet.
     let known = args.resume || args.conversation.is_some();
     let request = turn::request(&ask, &conversation, known);
-    let document = connection.describe(&request, context)?;
+    let document = Connection::describe(&request, context)?;
     context.ui.data(&json_line(&document)?)
 }
 

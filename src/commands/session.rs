@@ -235,11 +235,7 @@ impl Connection {
     }
 
     /// The request as `--dry-run` shows it: everything but the key.
-    pub(super) fn describe(
-        &mut self,
-        request: &Request<'_>,
-        context: &mut Context,
-    ) -> Result<Value> {
+    pub(super) fn describe(request: &Request<'_>, context: &mut Context) -> Result<Value> {
         if request.models[0] == GUIDE {
             return Ok(json!({ "schema": 1, "model": GUIDE, "network": false }));
         }

@@ -8,6 +8,7 @@ use serde_json::json;
 use crate::model::error::{Error, Kind, Result};
 use crate::model::record::Message;
 use crate::model::reply::Delta;
+use crate::model::usd::Usd;
 use crate::ops::turn::Audience;
 use crate::term::Ui;
 use crate::term::clean::Cleaner;
@@ -145,11 +146,7 @@ pub(super) fn usage_line(reply: &Message) -> String {
             parts.push(text);
         }
     }
-    parts.push(
-        reply
-            .cost
-            .map_or("cost n/a".to_owned(), |cost| cost.rounded()),
-    );
+    parts.push(reply.cost.map_or("cost n/a".to_owned(), Usd::rounded));
     if let Some(latency) = reply.latency_ms {
         let first = latency
             .first_byte
