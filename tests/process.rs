@@ -68,10 +68,11 @@ fn is_next(request: &common::server::Request) -> bool {
         .ends_with("next")
 }
 
-/// A stream of forty pieces, a millisecond apart.
+/// A stream of a hundred pieces, a millisecond apart or a little more: longer than any test
+/// waits before it kills.
 fn slow_reply() -> Script {
     let pause = Step::Pause(Duration::from_millis(1));
-    let stream = (0..40).fold(Script::stream(), |script, n| {
+    let stream = (0..100).fold(Script::stream(), |script, n| {
         script
             .event(&delta(&format!("piece {n} é🙂\n")))
             .step(pause.clone())
@@ -104,7 +105,7 @@ fn killed_at_any_moment_of_a_reply_nothing_is_lost() {
             .spawn()
             .unwrap();
         assert!(server.wait_for_requests(arrived + 1));
-        // From right away to about the end of the reply, spread by a number coprime to 64.
+        // From right away to the middle of the reply, spread by a number coprime to 64.
         std::thread::sleep(Duration::from_millis((round * 37 % 64) as u64));
         child.kill().unwrap();
         let mut seen = Vec::new();
