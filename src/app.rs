@@ -2,6 +2,7 @@
 //! cost nothing, the command. Then the exit code.
 
 use std::ffi::OsString;
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
@@ -12,9 +13,11 @@ use crate::commands;
 use crate::commands::config::{ConfigAction, ConfigArgs};
 use crate::context::Context;
 use crate::model::error::{Error, Kind, Result};
+use crate::model::secret;
 use crate::platform::{Disk, Environment, Host, Output};
 use crate::settings::Settings;
 use crate::term::Ui;
+use crate::term::clean::clean_line;
 use crate::term::ui::{Colour, Talk};
 
 /// Runs pachat once: what `main` does, and what a test can do twice in one process.
@@ -194,9 +197,16 @@ fn start_logging(global: &Global, environment: &Environment) {
         .find_map(|name| environment.get(name))
         .and_then(|text| text.to_ascii_lowercase().parse().ok())
         .unwrap_or(log::LevelFilter::Warn);
+    // What libraries log may hold a header; keys are taken out of every line.
+    let format = |out: &mut env_logger::fmt::Formatter, record: &log::Record<'_>| {
+        let text = secret::redact(&record.args().to_string(), &[]);
+        let (time, level, target) = (out.timestamp_millis(), record.level(), record.target());
+        writeln!(out, "{time} {level} {target}: {}", clean_line(&text))
+    };
     // A second run in one process finds the logger in place.
     let _ = env_logger::Builder::new()
         .filter_level(log::LevelFilter::Trace)
+        .format(format)
         .try_init();
     log::set_max_level(log_level(global, level));
 }

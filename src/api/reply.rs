@@ -190,7 +190,7 @@ impl Reply {
         }
         let error = Error::new(Kind::Unavailable, "there is no reply")
             .why(format!("{why} within {}", in_words(wait)))
-            .hint("try again later, or allow more time with --timeout");
+            .hint("try again later, or allow more time with --max-time");
         // Not tried again: the time that the person allows is used up.
         self.give_up(error);
     }

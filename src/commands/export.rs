@@ -7,6 +7,7 @@ use clap::{Args, ValueEnum};
 use crate::context::Context;
 use crate::model::error::{Error, Kind, Result};
 use crate::model::id::ConversationId;
+use crate::model::secret;
 use crate::ops::export;
 use crate::platform::disk::FileKind;
 use crate::store::read::{Loaded, Scope};
@@ -70,17 +71,35 @@ impl Format {
         }
     }
 
-    fn render(self, loaded: &Loaded) -> Result<Vec<u8>> {
+    /// The conversation in this format. Formats that go to other people have no API keys in
+    /// them; JSON Lines are the file itself.
+    fn render(self, loaded: &Loaded) -> Result<Rendered> {
         let conversation = &loaded.conversation;
-        Ok(match self {
-            Self::Markdown => export::markdown(conversation).into_bytes(),
-            Self::Text => export::text(conversation).into_bytes(),
+        let text = match self {
+            Self::Markdown => export::markdown(conversation),
+            Self::Text => export::text(conversation),
             Self::Json => export::json(conversation)
-                .map_err(|error| Error::new(Kind::Bug, "cannot write JSON").cause(error))?
-                .into_bytes(),
-            Self::Jsonl => loaded.lines.clone(),
+                .map_err(|error| Error::new(Kind::Bug, "cannot write JSON").cause(error))?,
+            Self::Jsonl => {
+                return Ok(Rendered {
+                    bytes: loaded.lines.clone(),
+                    redacted: false,
+                });
+            }
+        };
+        let safe = secret::redact(&text, &[]);
+        Ok(Rendered {
+            redacted: safe != text,
+            bytes: safe.into_bytes(),
         })
     }
+}
+
+/// A conversation as it is exported.
+struct Rendered {
+    bytes: Vec<u8>,
+    /// Whether something that looks like an API key was replaced.
+    redacted: bool,
 }
 
 /// Carries out `export`.
@@ -105,7 +124,7 @@ pub fn run(args: &ExportArgs, context: &mut Context) -> Result<()> {
         if at > 0 && matches!(args.format, Format::Markdown | Format::Text) {
             context.ui.data(b"\n")?;
         }
-        let bytes = args.format.render(&load(&store, id, context)?)?;
+        let bytes = render(args.format, &store, id, context)?;
         // A reply may hold escape sequences; a pipe gets the exact bytes.
         if context.ui.stdout_is_terminal() {
             context.ui.text(&String::from_utf8_lossy(&bytes))?;
@@ -116,17 +135,28 @@ pub fn run(args: &ExportArgs, context: &mut Context) -> Result<()> {
     Ok(())
 }
 
-/// Reads a conversation, with what an interrupted reply has left folded in.
-fn load(store: &Store, id: &ConversationId, context: &mut Context) -> Result<Loaded> {
+/// Renders a conversation, with what an interrupted reply has left folded in.
+fn render(
+    format: Format,
+    store: &Store,
+    id: &ConversationId,
+    context: &mut Context,
+) -> Result<Vec<u8>> {
     session::fold(store, id, context)?;
     let loaded = store.read(id)?;
     if let Some(fault) = loaded.conversation.faults.first() {
-        context.ui.warn(&format!(
-            "{id}: line {} cannot be read: {}",
-            fault.line, fault.why
+        let (line, why) = (fault.line, &fault.why);
+        context
+            .ui
+            .warn(&format!("{id}: line {line} cannot be read: {why}"));
+    }
+    let rendered = format.render(&loaded)?;
+    if rendered.redacted {
+        context.ui.note(&format!(
+            "pachat: {id}: what looks like an API key is replaced by (redacted); -F jsonl has everything"
         ));
     }
-    Ok(loaded)
+    Ok(rendered.bytes)
 }
 
 /// Writes one file, or one for each conversation into a directory. Each is there whole or
@@ -159,7 +189,7 @@ fn to_files(
                 .path(&path)
                 .hint("replace it with --force, or name another one"));
         }
-        let bytes = args.format.render(&load(store, id, context)?)?;
+        let bytes = render(args.format, store, id, context)?;
         atomic::replace(
             context.disk.as_ref(),
             context.random.as_ref(),

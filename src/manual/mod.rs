@@ -30,7 +30,7 @@ const VARIABLES: [(&str, &str); 10] = [
     ("ENCRYPTION_KEY", "the pass phrase that opens sealed keys"),
     (
         "LOG_LEVEL",
-        "what goes into logs/app.log: off, error, warn, info, debug, trace",
+        "what is said on stderr: off, error, warn, info, debug, trace",
     ),
     ("MAX_MEMORY_MB", "the setting limits.memory_mb"),
     (
