@@ -168,20 +168,30 @@ impl Reply {
 
     fn limit_passed(&mut self, limit: Limit) {
         let limits = self.shared.endpoint.limits;
-        let (why, wait) = match limit {
+        let (why, wait, setting) = match limit {
             Limit::Grace => {
                 self.conclude(Ending::Closed);
                 return;
             }
-            Limit::FirstByte => ("the server did not begin to answer", limits.first_byte),
-            Limit::Idle => ("the server fell silent", limits.idle),
+            Limit::FirstByte => (
+                "the server did not begin to answer",
+                limits.first_byte,
+                "timeouts.first_byte_seconds",
+            ),
+            Limit::Idle => (
+                "the server fell silent",
+                limits.idle,
+                "timeouts.idle_seconds",
+            ),
             Limit::DataIdle => (
                 "the server sends signs of life but no text",
                 limits.data_idle,
+                "timeouts.data_idle_seconds",
             ),
             Limit::Total => (
                 "the time that was allowed is over",
                 limits.total.unwrap_or_default(),
+                "--max-time or timeouts.total_seconds",
             ),
         };
         if self.assembly.has_content() {
@@ -190,7 +200,9 @@ impl Reply {
         }
         let error = Error::new(Kind::Unavailable, "there is no reply")
             .why(format!("{why} within {}", in_words(wait)))
-            .hint("try again later, or allow more time with --max-time");
+            .hint(format!(
+                "try again later, or allow more time with {setting}"
+            ));
         // Not tried again: the time that the person allows is used up.
         self.give_up(error);
     }

@@ -12,6 +12,7 @@ use crate::ops::export;
 use crate::platform::disk::FileKind;
 use crate::store::read::{Loaded, Scope};
 use crate::store::{Store, atomic};
+use crate::term::progress::Progress;
 
 use super::session;
 
@@ -177,6 +178,7 @@ fn to_files(
         atomic::create_dirs(context.disk.as_ref(), output)
             .map_err(|error| error.with_kind(Kind::CannotCreate))?;
     }
+    let mut progress = Progress::new(&context.ui, "exporting", ids.len());
     for id in ids {
         let path = if single {
             output.to_path_buf()
@@ -197,7 +199,13 @@ fn to_files(
             &bytes,
         )
         .map_err(|error| error.with_kind(Kind::CannotCreate))?;
-        context.ui.note(&format!("{id} is in {}", path.display()));
+        progress.step();
     }
+    drop(progress);
+    let count = match ids.len() {
+        1 => "1 conversation is".to_owned(),
+        count => format!("{count} conversations are"),
+    };
+    context.ui.note(&format!("{count} in {}", output.display()));
     Ok(())
 }

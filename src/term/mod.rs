@@ -2,6 +2,7 @@
 
 pub mod clean;
 pub mod editor;
+pub mod progress;
 pub mod table;
 pub mod ui;
 pub mod waiting;
