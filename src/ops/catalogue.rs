@@ -110,7 +110,7 @@ pub fn models(
     }
 }
 
-/// A list from the future is as good as one from the past: the clock may have been wrong.
+/// A list from the future counts as old: the clock was wrong then, or is now.
 fn is_fresh(catalogue: &Catalogue, now: Timestamp) -> bool {
     (0..FRESH).contains(&now.duration_since(catalogue.fetched_at).as_secs())
 }
