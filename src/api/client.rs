@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::model::base_url::BaseUrl;
 use crate::model::error::{Error, Kind, Result};
+use crate::model::gate::Gate;
 use crate::model::secret::Secret;
 use crate::platform::{Clock, Random};
 
@@ -108,6 +109,7 @@ pub(super) struct Shared {
     pub(super) endpoint: Arc<Endpoint>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) random: Arc<dyn Random>,
+    pub(super) gate: Option<Arc<dyn Gate>>,
     worker: OnceLock<Worker>,
 }
 
@@ -128,6 +130,7 @@ impl Client {
             endpoint: Arc::new(endpoint),
             clock,
             random,
+            gate: None,
             worker: OnceLock::new(),
         }))
     }
@@ -138,6 +141,17 @@ impl Client {
         let client = Self::new(endpoint, clock, random);
         client.0.worker();
         client
+    }
+
+    /// The same client with a gate that each try of a reply has to pass.
+    ///
+    /// To be called before the first reply: what is under way already has passed.
+    #[must_use]
+    pub fn behind(mut self, gate: Arc<dyn Gate>) -> Self {
+        if let Some(shared) = Arc::get_mut(&mut self.0) {
+            shared.gate = Some(gate);
+        }
+        self
     }
 
     /// The server.

@@ -27,6 +27,6 @@ pub mod wire;
 pub use client::{Client, Endpoint, Limits};
 pub use failure::{Failure, Retry};
 pub use profile::{Profile, Server};
-pub use reply::Reply;
+pub use reply::{Reply, too_busy};
 pub use retry::RetryPolicy;
 pub use transport::NetworkEnvironment;

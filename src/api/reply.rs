@@ -11,6 +11,7 @@ use std::time::Duration;
 use reqwest::header::CONTENT_TYPE;
 
 use crate::model::error::{Error, Kind};
+use crate::model::gate::{Passage, Permit, Wait};
 use crate::model::reply::{Finish, Identity, Progress, ReplyStream};
 
 use super::assembly::{Assembly, Ending};
@@ -67,6 +68,10 @@ pub struct Reply {
     retries: u32,
     /// Whether the one retry for replies that are empty was used.
     retried_once: bool,
+    /// A place behind the gate, while a request is under way.
+    permit: Option<Permit>,
+    /// Whether the person knows that there is a wait in front of the gate.
+    told: bool,
 }
 
 impl Reply {
@@ -97,6 +102,8 @@ impl Reply {
             learned: now,
             retries: 0,
             retried_once: false,
+            permit: None,
+            told: false,
         };
         match trouble {
             Some(trouble) => {
@@ -118,8 +125,38 @@ impl Reply {
             .context(model, self.shared.clock.as_ref())
     }
 
-    /// Sends the request of the current candidate.
+    /// Whether the gate lets a request through now; if not, the phase is another.
+    fn pass_gate(&mut self) -> bool {
+        let Some(gate) = self.shared.gate.as_ref().filter(|_| self.permit.is_none()) else {
+            return true;
+        };
+        let wait = match gate.poll() {
+            Passage::Open(permit) => {
+                self.permit = Some(permit);
+                return true;
+            }
+            Passage::Wait(wait) => wait,
+        };
+        let until = self.shared.clock.elapsed().saturating_add(wait.time);
+        let total = self.shared.endpoint.limits.total;
+        if total.is_some_and(|total| until > self.began + total) {
+            self.give_up(too_busy(&wait));
+            return false;
+        }
+        if !std::mem::replace(&mut self.told, true) {
+            let time = in_words(wait.time.max(Duration::from_secs(1)));
+            let notice = format!("{}: waiting for {time}", wait.why);
+            self.pending.push_back(Progress::Notice(notice));
+        }
+        self.phase = Phase::Resting(until);
+        false
+    }
+
+    /// Sends the request of the current candidate, if the gate is open.
     fn try_now(&mut self) {
+        if !self.pass_gate() {
+            return;
+        }
         // A body of bytes can always be cloned; there is a candidate until the end.
         let request = self
             .candidates
@@ -222,6 +259,7 @@ impl Reply {
                 in_words(wait)
             )));
             self.phase = Phase::Resting(self.shared.clock.elapsed().saturating_add(wait));
+            self.permit = None;
             return;
         }
         let longest = self.shared.endpoint.retry.longest_wait;
@@ -285,6 +323,7 @@ impl Reply {
         let mut finish = Finish::failed(error);
         self.assembly.fill(&mut finish);
         self.phase = Phase::Over;
+        self.permit = None;
         self.pending.push_back(Progress::Done(Box::new(finish)));
     }
 
@@ -318,6 +357,7 @@ impl Reply {
                 {
                     consumer.content();
                 }
+                self.permit = None;
                 self.pending.push_back(Progress::Done(Box::new(finish)));
             }
             Err(failure) => {
@@ -452,6 +492,17 @@ impl Reply {
             Reading::Waiting | Reading::Unknown(_) => self.conclude(Ending::Closed),
         }
     }
+}
+
+/// The error of who does not wait in front of a gate.
+pub fn too_busy(wait: &Wait) -> Error {
+    Error::new(Kind::Busy, "the request has to wait")
+        .why(format!(
+            "{}; there is room in {}",
+            wait.why,
+            in_words(wait.time)
+        ))
+        .hint("try again then, or let it wait: leave out --no-wait and --max-time")
 }
 
 /// A limit that was passed.

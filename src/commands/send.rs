@@ -123,6 +123,10 @@ pub struct SendArgs {
     #[arg(long, help_heading = "Limits")]
     pub no_retry: bool,
 
+    /// Exit with 75 where the limits of the account would make it wait
+    #[arg(long, help_heading = "Limits")]
+    pub no_wait: bool,
+
     /// Exit with 76 if the reply was cut at the maximum number of tokens
     #[arg(long, help_heading = "Limits")]
     pub strict: bool,
@@ -158,6 +162,7 @@ pub fn run(args: &SendArgs, context: &mut Context) -> Result<()> {
     let mut connection = Connection::new(session::Limits {
         total: args.max_time,
         retry: !args.no_retry,
+        wait: !args.no_wait,
     });
     if args.dry_run {
         return dry_run(args, &prompt, &mut connection, context);

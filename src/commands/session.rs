@@ -2,7 +2,7 @@
 //! whoever answers.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -10,8 +10,10 @@ use serde_json::{Value, json};
 use crate::api::{self, Client, Endpoint, NetworkEnvironment, Profile, RetryPolicy, request};
 use crate::context::Context;
 use crate::manual;
+use crate::model::base_url::BaseUrl;
 use crate::model::conversation::{Conversation, title_of};
 use crate::model::error::{Error, Kind, Result};
+use crate::model::gate::{Gate, Passage, Permit};
 use crate::model::id::ConversationId;
 use crate::model::record::{self, Content, Header, Message, Record, Role};
 use crate::model::reply::ReplyStream;
@@ -19,7 +21,9 @@ use crate::model::request::Request;
 use crate::ops::guide::Guide;
 use crate::ops::turn::Responder;
 use crate::ops::{catalogue, guide};
+use crate::settings::Origin;
 use crate::store::Store;
+use crate::store::gate::{Allowance, StoreGate};
 use crate::store::lock::Patience;
 use crate::store::writer::{Beginning, Writer};
 
@@ -141,6 +145,8 @@ pub(super) struct Limits {
     pub(super) total: Option<Duration>,
     /// Whether to try again when a server is busy or away.
     pub(super) retry: bool,
+    /// Whether to wait where the account allows no request now.
+    pub(super) wait: bool,
 }
 
 impl Default for Limits {
@@ -148,6 +154,7 @@ impl Default for Limits {
         Self {
             total: None,
             retry: true,
+            wait: true,
         }
     }
 }
@@ -309,11 +316,13 @@ impl Server {
             },
             network: NetworkEnvironment::new(&context.environment),
         };
-        let client = Client::start(
-            endpoint,
-            Arc::clone(&context.clock),
-            Arc::clone(&context.random),
-        );
+        let gate = gate(&endpoint.base_url, limits, context)?;
+        let clock = Arc::clone(&context.clock);
+        let random = Arc::clone(&context.random);
+        let mut client = Client::start(endpoint, clock, random);
+        if let Some(gate) = gate {
+            client = client.behind(gate);
+        }
         Ok(Self {
             client,
             profile,
@@ -328,6 +337,50 @@ impl Server {
         Err(Error::new(Kind::Denied, "there is no API key")
             .why(format!("{} wants one", self.client.endpoint().base_url.host()))
             .hint("keep one with `pachat config key set`, or set OPENROUTER_API_KEY; without any, ask the offline guide: pachat send -m builtin/guide 'how do I connect?'"))
+    }
+}
+
+/// The limits of the person's account with a server. One on this machine or in the local
+/// network has no account, and is limited only if the settings say so.
+fn gate(base_url: &BaseUrl, limits: Limits, context: &Context) -> Result<Option<Arc<dyn Gate>>> {
+    let asked = |key| {
+        context
+            .settings
+            .origin(key)
+            .is_some_and(|origin| *origin != Origin::Default)
+    };
+    let named = asked("limits.requests_per_minute") || asked("limits.requests_at_once");
+    if base_url.is_private() && !named {
+        return Ok(None);
+    }
+    let allowance = Allowance {
+        per_minute: context.settings.requests_per_minute(),
+        at_once: context.settings.requests_at_once(),
+    };
+    let gate = StoreGate::new(&context.store(), base_url.file_name(), allowance);
+    if limits.wait {
+        return Ok(Some(Arc::new(gate)));
+    }
+    // Who does not wait must know before anything is stored, and then keeps its place.
+    match gate.poll() {
+        Passage::Open(permit) => Ok(Some(Arc::new(Prepaid {
+            permit: Mutex::new(Some(permit)),
+            gate,
+        }))),
+        Passage::Wait(wait) => Err(api::too_busy(&wait)),
+    }
+}
+
+/// A gate that has been passed already, once.
+struct Prepaid {
+    permit: Mutex<Option<Permit>>,
+    gate: StoreGate,
+}
+
+impl Gate for Prepaid {
+    fn poll(&self) -> Passage {
+        let permit = self.permit.lock().ok().and_then(|mut permit| permit.take());
+        permit.map_or_else(|| self.gate.poll(), Passage::Open)
     }
 }
 

@@ -41,6 +41,17 @@ impl BaseUrl {
         self.0.origin().ascii_serialization()
     }
 
+    /// Host and port in characters that are safe in a file name. Two addresses may share it.
+    pub fn file_name(&self) -> String {
+        let safe = |character: char| character.is_ascii_alphanumeric() || character == '.';
+        let host: String = self
+            .host()
+            .chars()
+            .map(|character| if safe(character) { character } else { '_' })
+            .collect();
+        format!("{host}-{}", self.port())
+    }
+
     /// The host name or address.
     pub fn host(&self) -> &str {
         self.0.host_str().unwrap_or_default()

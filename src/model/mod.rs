@@ -4,6 +4,7 @@
 pub mod base_url;
 pub mod conversation;
 pub mod error;
+pub mod gate;
 pub mod id;
 pub mod record;
 pub mod reply;

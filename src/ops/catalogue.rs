@@ -122,22 +122,8 @@ fn keep(store: &Store, base_url: &BaseUrl, catalogue: &Catalogue) -> Result<()> 
     atomic::replace(store.disk(), store.random(), &path(store, base_url), &json)
 }
 
-/// One file for each server; its name is the host, made safe, with a number that tells apart
-/// servers on one host.
+/// One file for each server; two on one host and port take turns in it.
 fn path(store: &Store, base_url: &BaseUrl) -> PathBuf {
-    let safe: String = base_url
-        .host()
-        .chars()
-        .map(|character| {
-            if character.is_ascii_alphanumeric() || character == '.' {
-                character
-            } else {
-                '_'
-            }
-        })
-        .collect();
-    store
-        .layout()
-        .cache_dir()
-        .join(format!("models-{safe}-{}.json", base_url.port()))
+    let name = format!("models-{}.json", base_url.file_name());
+    store.layout().cache_dir().join(name)
 }

@@ -260,11 +260,21 @@ impl Settings {
         ByteSize::megabytes(self.whole("limits.conversation_mb").unwrap_or_default())
     }
 
-    /// How many requests are sent in a minute.
+    /// The most requests in a minute, of all processes together.
     pub fn requests_per_minute(&self) -> u32 {
-        self.whole("limits.requests_per_minute")
-            .and_then(|number| u32::try_from(number).ok())
-            .unwrap_or(u32::MAX)
+        self.count("limits.requests_per_minute")
+    }
+
+    /// The most requests at the same time, of all processes together.
+    pub fn requests_at_once(&self) -> u32 {
+        self.count("limits.requests_at_once")
+    }
+
+    fn count(&self, key: &str) -> u32 {
+        let number = self
+            .whole(key)
+            .and_then(|number| u32::try_from(number).ok());
+        number.unwrap_or(u32::MAX)
     }
 
     /// How much goes to the log; with `log.debug`, at least every detail.

@@ -248,6 +248,13 @@ pub static TABLE: &[Setting] = &[
         "How many requests all pachats of this data directory send in a minute",
     ),
     setting(
+        "limits.requests_at_once",
+        Shape::Whole(1, 1_000),
+        Fallback::Value("5"),
+        None,
+        "How many requests all pachats of this data directory have under way at once",
+    ),
+    setting(
         "log.level",
         Shape::Choice(&["off", "error", "warn", "info", "debug", "trace"]),
         Fallback::Value("warn"),

@@ -9,6 +9,7 @@
 //! - Locks are the kernel's, so nothing is ever stale.
 
 pub mod atomic;
+pub mod gate;
 pub mod keys;
 pub mod layout;
 pub mod lock;

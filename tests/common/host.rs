@@ -118,6 +118,8 @@ pub struct Sandbox {
     directory: tempfile::TempDir,
     pub variables: BTreeMap<OsString, OsString>,
     pub disk: Arc<dyn Disk>,
+    /// One for all runs: what one run wrote is in the past of the next.
+    pub clock: Arc<TestClock>,
     runs: AtomicU64,
 }
 
@@ -127,6 +129,7 @@ impl Sandbox {
             directory: tempfile::tempdir().unwrap(),
             variables: BTreeMap::new(),
             disk: Arc::new(RealDisk),
+            clock: Arc::new(TestClock::new()),
             runs: AtomicU64::new(1),
         }
     }
@@ -181,7 +184,7 @@ impl Sandbox {
                 size: None,
             },
             secrets: Box::new(NoSecrets),
-            clock: Arc::new(TestClock::new()),
+            clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
             disk: Arc::clone(&self.disk),
             random: Arc::new(TestRandom::new(self.runs.fetch_add(1000, Ordering::SeqCst))),
             signals: Signals::default(),
