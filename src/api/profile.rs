@@ -118,6 +118,13 @@ impl Profile {
         self.server == Server::OpenRouter
     }
 
+    /// Whether there is an account behind the server, which has limits and costs money. A
+    /// server on this machine or in the local network is one's own, unless it is said to be
+    /// OpenRouter (behind a proxy, for one).
+    pub fn has_account(self) -> bool {
+        self.is_openrouter() || !self.is_local
+    }
+
     /// Whether the server is near and so perhaps slow: it may load a model first.
     pub fn is_local(self) -> bool {
         self.is_local

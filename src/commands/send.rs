@@ -14,6 +14,7 @@ use crate::model::id::ConversationId;
 use crate::model::record::Message;
 use crate::model::reply::{State, Usage};
 use crate::model::size::ByteSize;
+use crate::model::usd::Usd;
 use crate::ops::prompt::{self, Attachment};
 use crate::ops::turn::{self, Ask, Keeper, Outcome};
 use crate::store::Store;
@@ -119,6 +120,10 @@ pub struct SendArgs {
     #[arg(long, value_name = "SECONDS", value_parser = seconds, help_heading = "Limits")]
     pub max_time: Option<Duration>,
 
+    /// Refuse to send what might cost more than this many US dollars
+    #[arg(long, value_name = "USD", help_heading = "Limits")]
+    pub max_cost: Option<Usd>,
+
     /// Do not try again when the server is busy or away
     #[arg(long, help_heading = "Limits")]
     pub no_retry: bool,
@@ -191,6 +196,7 @@ pub fn run(args: &SendArgs, context: &mut Context) -> Result<()> {
     );
     let ended = show.end();
     let outcome = answered?;
+    connection.reconcile(&mut keeper, &outcome);
     ended?;
     report(args, &keeper, outcome, context)
 }
@@ -220,11 +226,10 @@ fn begin(
         connection.prepare(&models, context)?;
         let system = args.system.clone().or_else(|| header.system.clone());
         session::check_size(&writer, prompt, context)?;
+        let ask = ask(args, models, system, context);
+        connection.check_money(&ask, &writer.conversation, prompt, args.max_cost, context)?;
         writer.prompt(prompt)?;
-        return Ok((
-            Keeper::Stored(Box::new(writer)),
-            ask(args, models, system, context),
-        ));
+        return Ok((Keeper::Stored(Box::new(writer)), ask));
     }
     let models = connection.models(&args.models, None, context)?;
     connection.prepare(&models, context)?;
@@ -237,14 +242,17 @@ fn begin(
         model: models.first().cloned(),
         system: system.clone(),
     };
+    let ask = ask(args, models, system, context);
+    let begun = session::in_memory(beginning.clone(), prompt, context)?;
+    connection.check_money(&ask, &begun, "", args.max_cost, context)?;
     let keeper = if args.no_save {
-        Keeper::Memory(Box::new(session::in_memory(beginning, prompt, context)?))
+        Keeper::Memory(Box::new(begun))
     } else {
         Keeper::Stored(Box::new(session::create(
             &store, beginning, prompt, context,
         )?))
     };
-    Ok((keeper, ask(args, models, system, context)))
+    Ok((keeper, ask))
 }
 
 fn ask(args: &SendArgs, models: Vec<String>, system: Option<String>, context: &Context) -> Ask {
@@ -372,7 +380,8 @@ fn report(args: &SendArgs, keeper: &Keeper, outcome: Outcome, context: &mut Cont
         Show::new(&mut context.ui, Manner::Text, "").whole(&reply.content.to_text())?;
     }
     if args.usage {
-        context.ui.note(&usage_line(&reply));
+        let spent = session::spent_line(context);
+        context.ui.note(&format!("{}{spent}", usage_line(&reply)));
     }
     if let Some(error) = error {
         return Err(explain(error, keeper, &reply));

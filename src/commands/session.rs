@@ -18,8 +18,10 @@ use crate::model::id::ConversationId;
 use crate::model::record::{self, Content, Header, Message, Record, Role};
 use crate::model::reply::ReplyStream;
 use crate::model::request::Request;
+use crate::model::usd::Usd;
 use crate::ops::guide::Guide;
-use crate::ops::turn::Responder;
+use crate::ops::money::{self, Budget, Order};
+use crate::ops::turn::{self, Ask, Keeper, Outcome, Responder};
 use crate::ops::{catalogue, guide};
 use crate::settings::Origin;
 use crate::store::Store;
@@ -138,6 +140,17 @@ pub(super) fn known_models(context: &Context) -> Vec<String> {
     models
 }
 
+/// What was spent today and this month, as the end of a line; nothing if nothing was.
+pub(super) fn spent_line(context: &Context) -> String {
+    match money::spent(&context.store(), context.clock.now(), &context.clock.zone()) {
+        Ok(spent) if spent.month != Usd::ZERO => {
+            let (today, month) = (spent.today.rounded(), spent.month.rounded());
+            format!("; {today} today, {month} this month")
+        }
+        _ => String::new(),
+    }
+}
+
 /// What one call limits beyond the settings.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
@@ -224,6 +237,57 @@ impl Connection {
         match &mut self.server {
             Some(server) if !self.to_guide => server,
             _ => self.guide.get_or_insert_with(GuideResponder::new),
+        }
+    }
+
+    /// Refuses what the budget does not allow, before anything is stored or sent. What a server
+    /// of one's own answers is not paid for.
+    pub(super) fn check_money(
+        &mut self,
+        ask: &Ask,
+        conversation: &Conversation,
+        prompt: &str,
+        max_cost: Option<Usd>,
+        context: &mut Context,
+    ) -> Result<()> {
+        if self.to_guide || !self.server(context)?.profile.has_account() {
+            return Ok(());
+        }
+        let (daily, monthly) = context.settings.cost_limits();
+        let budget = Budget { daily, monthly };
+        if budget != Budget::default() {
+            let spent = money::spent(&context.store(), context.clock.now(), &context.clock.zone())?;
+            money::check_budget(&budget, &spent)?;
+        }
+        let Some(limit) = max_cost else { return Ok(()) };
+        let request = turn::request(ask, conversation, false);
+        let context_bytes: usize = request
+            .messages
+            .iter()
+            .map(|message| message.content.get().len())
+            .sum();
+        let order = Order {
+            models: &ask.models,
+            prompt_bytes: context_bytes + prompt.len(),
+            max_tokens: ask.max_tokens,
+        };
+        let (store, now) = (context.store(), context.clock.now());
+        let client = self.client(context)?;
+        let found = catalogue::models(&store, client, now, catalogue::Freshness::Hour)?;
+        money::check_cost(limit, &order, &found.models)
+    }
+
+    /// After a reply that came to its end: asks what earlier ones, which did not, have cost.
+    pub(super) fn reconcile(&self, keeper: &mut Keeper, outcome: &Outcome) {
+        let Some(server) = self
+            .server
+            .as_ref()
+            .filter(|server| server.profile.is_openrouter())
+        else {
+            return;
+        };
+        if let (Keeper::Stored(writer), None) = (keeper, &outcome.error) {
+            money::reconcile(writer, &server.client);
         }
     }
 
@@ -316,7 +380,7 @@ impl Server {
             },
             network: NetworkEnvironment::new(&context.environment),
         };
-        let gate = gate(&endpoint.base_url, limits, context)?;
+        let gate = gate(&endpoint.base_url, profile, limits, context)?;
         let clock = Arc::clone(&context.clock);
         let random = Arc::clone(&context.random);
         let mut client = Client::start(endpoint, clock, random);
@@ -342,7 +406,12 @@ impl Server {
 
 /// The limits of the person's account with a server. One on this machine or in the local
 /// network has no account, and is limited only if the settings say so.
-fn gate(base_url: &BaseUrl, limits: Limits, context: &Context) -> Result<Option<Arc<dyn Gate>>> {
+fn gate(
+    base_url: &BaseUrl,
+    profile: Profile,
+    limits: Limits,
+    context: &Context,
+) -> Result<Option<Arc<dyn Gate>>> {
     let asked = |key| {
         context
             .settings
@@ -350,7 +419,7 @@ fn gate(base_url: &BaseUrl, limits: Limits, context: &Context) -> Result<Option<
             .is_some_and(|origin| *origin != Origin::Default)
     };
     let named = asked("limits.requests_per_minute") || asked("limits.requests_at_once");
-    if base_url.is_private() && !named {
+    if !profile.has_account() && !named {
         return Ok(None);
     }
     let allowance = Allowance {

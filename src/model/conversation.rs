@@ -95,6 +95,16 @@ impl Conversation {
                     entry.active &= entry.message.n <= rewind.to;
                 }
             }
+            Record::Charge(charge) => {
+                let entry = self
+                    .messages
+                    .iter_mut()
+                    .find(|entry| entry.message.n == charge.n);
+                if let Some(Entry { message, .. }) = entry {
+                    message.cost = Some(charge.cost);
+                    message.usage = message.usage.take().or(charge.usage);
+                }
+            }
             // A second header can only be the work of another program; the first one counts.
             Record::Header(_) | Record::Unknown => {}
         }

@@ -242,6 +242,19 @@ pub struct Rewind {
     pub to: u64,
 }
 
+/// What a reply turned out to cost, where the server said so only later.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "type", rename = "charge")]
+pub struct Charge {
+    /// The number of the reply.
+    pub n: u64,
+    /// What the server charged.
+    pub cost: Usd,
+    /// Token counts, in the shape of a message's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
+}
+
 /// One line, read.
 #[derive(Clone, Debug)]
 pub enum Record {
@@ -253,6 +266,8 @@ pub enum Record {
     Set(Box<Set>),
     /// Undo.
     Rewind(Rewind),
+    /// What an earlier reply cost.
+    Charge(Box<Charge>),
     /// A line of a type this version does not know; kept and ignored.
     Unknown,
 }
@@ -276,6 +291,7 @@ impl Record {
             "message" => Self::Message(serde_json::from_str(line)?),
             "set" => Self::Set(serde_json::from_str(line)?),
             "rewind" => Self::Rewind(serde_json::from_str(line)?),
+            "charge" => Self::Charge(serde_json::from_str(line)?),
             _ => Self::Unknown,
         })
     }

@@ -6,5 +6,6 @@ pub mod export;
 pub mod guide;
 pub mod key;
 pub mod listing;
+pub mod money;
 pub mod prompt;
 pub mod turn;

@@ -25,6 +25,7 @@ use crate::model::base_url::BaseUrl;
 use crate::model::error::{Error, Kind, Result};
 use crate::model::secret::Secret;
 use crate::model::size::ByteSize;
+use crate::model::usd::Usd;
 use crate::platform::{Disk, Environment, Random};
 use crate::store::atomic;
 
@@ -268,6 +269,15 @@ impl Settings {
     /// The most requests at the same time, of all processes together.
     pub fn requests_at_once(&self) -> u32 {
         self.count("limits.requests_at_once")
+    }
+
+    /// The most to spend in a day and in a month, in US dollars.
+    pub fn cost_limits(&self) -> (Option<Usd>, Option<Usd>) {
+        let amount = |key| self.get(key).and_then(|text| text.parse().ok());
+        (
+            amount("limits.daily_cost_usd"),
+            amount("limits.monthly_cost_usd"),
+        )
     }
 
     fn count(&self, key: &str) -> u32 {

@@ -255,6 +255,20 @@ pub static TABLE: &[Setting] = &[
         "How many requests all pachats of this data directory have under way at once",
     ),
     setting(
+        "limits.daily_cost_usd",
+        Shape::Real(0.0, 1_000_000.0),
+        Fallback::None,
+        None,
+        "The most US dollars to spend in a day; further requests are refused",
+    ),
+    setting(
+        "limits.monthly_cost_usd",
+        Shape::Real(0.0, 1_000_000.0),
+        Fallback::None,
+        None,
+        "The most US dollars to spend in a month; further requests are refused",
+    ),
+    setting(
         "log.level",
         Shape::Choice(&["off", "error", "warn", "info", "debug", "trace"]),
         Fallback::Value("warn"),

@@ -13,7 +13,9 @@ use jiff::Timestamp;
 use crate::model::conversation::{Conversation, title_of};
 use crate::model::error::{Error, Kind, Result};
 use crate::model::id::ConversationId;
-use crate::model::record::{self, Content, Header, Latency, Message, Record, Rewind, Role, Set};
+use crate::model::record::{
+    self, Charge, Content, Header, Latency, Message, Record, Rewind, Role, Set,
+};
 use crate::model::reply::State;
 use crate::platform::disk::{File, LockMode, Open};
 
@@ -145,6 +147,13 @@ impl Writer {
     pub fn set(&mut self, set: Set) -> Result<()> {
         self.append(&record::line(&set))?;
         self.conversation.apply(Record::Set(Box::new(set)));
+        Ok(())
+    }
+
+    /// Writes down what an earlier reply cost.
+    pub fn charge(&mut self, charge: Charge) -> Result<()> {
+        self.append(&record::line(&charge))?;
+        self.conversation.apply(Record::Charge(Box::new(charge)));
         Ok(())
     }
 
