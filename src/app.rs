@@ -47,6 +47,9 @@ pub fn run(args: impl IntoIterator<Item = OsString>, host: Host) -> ExitCode {
     start_logging(&cli.global, &environment);
     let colour = colour(&cli.global, &environment, &stdout, &stderr);
     let mut ui = Ui::new(stdout, stderr, talk(&cli.global), colour);
+    if environment.get("TERM") == Some("dumb") {
+        ui = ui.without_erasing();
+    }
     let (settings, warnings) = match load_settings(&cli, &environment, disk.as_ref()) {
         Ok(loaded) => loaded,
         Err(error) => return finish(Err(error), &mut ui),

@@ -120,7 +120,9 @@ impl Shared {
     }
 }
 
-/// Talks to one server. Connections are kept for the turns of a conversation.
+/// Talks to one server. Connections are kept for the turns of a conversation; clones share
+/// them.
+#[derive(Clone)]
 pub struct Client(Arc<Shared>);
 
 impl Client {

@@ -28,7 +28,7 @@ use super::session;
         pachat export --all -o chats/ -F markdown"
 )]
 pub struct ExportArgs {
-    /// The conversations: the end of an id, an exact title, or `last` (the default)
+    /// The conversations: the beginning of an id's last part, an exact title, or `last` (the default)
     #[arg(value_name = "ID", conflicts_with = "all")]
     pub ids: Vec<String>,
 

@@ -201,7 +201,7 @@ fn print_table(summaries: &[Summary], context: &mut Context) -> Result<()> {
 }
 
 /// A time for people: the clock for today, the date for this year, the year for the rest.
-fn when(at: Timestamp, now: Timestamp, zone: &TimeZone) -> String {
+pub(super) fn when(at: Timestamp, now: Timestamp, zone: &TimeZone) -> String {
     let (at, now) = (at.to_zoned(zone.clone()), now.to_zoned(zone.clone()));
     let form = if at.date() == now.date() {
         "%H:%M"

@@ -76,7 +76,7 @@ pub struct SendArgs {
     )]
     pub resume: bool,
 
-    /// Go on with this conversation: the end of its id, its exact title, or `last`
+    /// Go on with this conversation: the beginning of its id's last part, its exact title, or `last`
     #[arg(short = 'C', long, value_name = "ID", help_heading = "Conversation")]
     pub conversation: Option<String>,
 

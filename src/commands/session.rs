@@ -1,8 +1,9 @@
 //! What `send` and `chat` share: opening conversations, choosing a model, and the line to
 //! whoever answers.
 
+use std::io::{self, Write as _};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -19,15 +20,18 @@ use crate::model::record::{self, Content, Header, Message, Record, Role};
 use crate::model::reply::ReplyStream;
 use crate::model::request::Request;
 use crate::model::usd::Usd;
+use crate::ops::catalogue::{self, Catalogue, Freshness};
+use crate::ops::guide;
 use crate::ops::guide::Guide;
 use crate::ops::money::{self, Budget, Order};
 use crate::ops::turn::{self, Ask, Keeper, Outcome, Responder};
-use crate::ops::{catalogue, guide};
+use crate::platform::disk::Open;
 use crate::settings::Origin;
 use crate::store::Store;
 use crate::store::gate::{Allowance, StoreGate};
-use crate::store::lock::Patience;
+use crate::store::lock::{self, Patience};
 use crate::store::writer::{Beginning, Writer};
+use crate::term::editor::HISTORY_HEADER;
 
 use super::config::resolve_key;
 
@@ -122,16 +126,24 @@ pub(super) fn check_size(writer: &Writer, prompt: &str, context: &Context) -> Re
         .hint("begin a new one (`/new` in a chat), or raise limits.conversation_mb"))
 }
 
-/// The file of the line editor's history, in the configuration directory.
+/// The file of the line editor's history, in the configuration directory; made here, with
+/// mode 0600, so that two chats that begin at once begin with one file.
 pub(super) fn history_file(context: &Context) -> Option<PathBuf> {
     let directory = context.settings.config_dir()?;
-    crate::store::atomic::create_dirs(context.disk.as_ref(), directory).ok()?;
-    Some(directory.join("history"))
+    let disk = context.disk.as_ref();
+    crate::store::atomic::create_dirs(disk, directory).ok()?;
+    let path = directory.join("history");
+    match disk.open(&path, Open::CreateNew) {
+        Ok(mut file) => file.write_all(HISTORY_HEADER.as_bytes()).ok()?,
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(_) => return None,
+    }
+    Some(path)
 }
 
 /// Models to offer for completion: those of the kept catalogue, and the guide.
-pub(super) fn known_models(context: &Context) -> Vec<String> {
-    let mut models: Vec<String> = catalogue::kept(&context.store(), context.settings.base_url())
+pub(super) fn known_models(store: &Store, base_url: &BaseUrl) -> Vec<String> {
+    let mut models: Vec<String> = catalogue::kept(store, base_url)
         .ok()
         .flatten()
         .map(|kept| kept.models.into_iter().map(|model| model.id).collect())
@@ -209,10 +221,8 @@ impl Connection {
             return Ok(vec!["openrouter/auto".to_owned()]);
         }
         // Other servers have no "auto"; a local one often has just one model anyway.
-        let store = context.store();
-        let now = context.clock.now();
-        let client = &self.server(context)?.client;
-        let found = catalogue::models(&store, client, now, catalogue::Freshness::Hour)?;
+        let client = self.server(context)?.client.clone();
+        let found = fetch_catalogue(client, context)?;
         let first = found.models.into_iter().next().map(|model| vec![model.id]);
         first.ok_or_else(|| {
             Error::new(Kind::Unavailable, "the server has no models")
@@ -330,6 +340,27 @@ impl Connection {
             "body": body,
             "then_ask": fall_back,
         }))
+    }
+}
+
+/// The server's models. Fetched on a thread of its own: a server that says nothing must not
+/// keep Ctrl-C waiting.
+fn fetch_catalogue(client: Client, context: &Context) -> Result<Catalogue> {
+    const LOOK: Duration = Duration::from_millis(20);
+    let (sender, receiver) = mpsc::channel();
+    let (store, now) = (context.store(), context.clock.now());
+    std::thread::spawn(move || {
+        // Nobody listens any more if Ctrl-C was pressed.
+        let _ = sender.send(catalogue::models(&store, &client, now, Freshness::Hour));
+    });
+    loop {
+        match receiver.recv_timeout(LOOK) {
+            Ok(found) => return found,
+            Err(mpsc::RecvTimeoutError::Timeout) => lock::stop_on(&context.signals)?,
+            Err(mpsc::RecvTimeoutError::Disconnected) => {
+                return Err(Error::new(Kind::Bug, "fetching the models has stopped"));
+            }
+        }
     }
 }
 

@@ -34,6 +34,8 @@ pub(super) struct Show<'a> {
     waiting: Waiting,
     cleaner: Cleaner,
     cleaned: String,
+    /// Whether it has begun to reason, which is not shown.
+    thinking: bool,
     /// Whether anything was printed, and its last byte.
     last: Option<u8>,
 }
@@ -45,6 +47,7 @@ impl<'a> Show<'a> {
             manner,
             model: model.to_owned(),
             waiting: Waiting::default(),
+            thinking: false,
             cleaner: Cleaner::default(),
             cleaned: String::new(),
             last: None,
@@ -85,7 +88,13 @@ impl<'a> Show<'a> {
 
 impl Audience for Show<'_> {
     fn delta(&mut self, delta: &Delta) -> Result<()> {
-        if self.manner != Manner::Silent {
+        self.thinking |= !delta.reasoning.is_empty();
+        let shows = match self.manner {
+            Manner::Text => !delta.text.is_empty(),
+            Manner::Events => true,
+            Manner::Silent => false,
+        };
+        if shows {
             self.waiting.clear(self.ui);
         }
         match self.manner {
@@ -107,7 +116,12 @@ impl Audience for Show<'_> {
     }
 
     fn waiting(&mut self, since: Duration) {
-        self.waiting.tick(self.ui, &self.model, since);
+        let what = if self.thinking {
+            format!("{} is thinking", self.model)
+        } else {
+            format!("waiting for {}", self.model)
+        };
+        self.waiting.tick(self.ui, &what, since);
     }
 }
 

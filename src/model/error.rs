@@ -8,6 +8,8 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::platform::signals::Signal;
+
 /// What every fallible operation returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -210,6 +212,14 @@ impl Error {
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.0.hint = Some(hint.into());
         self
+    }
+
+    /// What a signal that has arrived makes of the work at hand.
+    pub fn of_signal(signal: Signal) -> Self {
+        match signal {
+            Signal::Interrupt => Self::new(Kind::Interrupted, "interrupted"),
+            Signal::Terminate => Self::new(Kind::Terminated, "terminated"),
+        }
     }
 
     /// The same error as another kind.

@@ -15,7 +15,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use crate::model::conversation::Conversation;
-use crate::model::error::{Error, Kind, Result};
+use crate::model::error::{Error, Result};
 use crate::model::record::{Content, Latency, Message, Role};
 use crate::model::reply::{Delta, Finish, Identity, Progress, ReplyStream, State};
 use crate::model::request::{Outgoing, Request};
@@ -36,14 +36,15 @@ pub trait Responder {
 
 /// Whoever watches a reply arrive.
 pub trait Audience {
-    /// A piece of the reply. An error ends the turn; of kind [`Kind::Closed`] if nobody
+    /// A piece of the reply. An error ends the turn; of kind
+    /// [`Kind::Closed`](crate::model::error::Kind::Closed) if nobody
     /// reads any more.
     fn delta(&mut self, delta: &Delta) -> Result<()>;
 
     /// Something to tell the person: one line.
     fn notice(&mut self, line: &str);
 
-    /// Nothing has been shown yet, for this long.
+    /// No text has come yet, for this long.
     fn waiting(&mut self, since: Duration);
 }
 
@@ -229,7 +230,8 @@ impl Reading {
             }
             match progress {
                 Progress::Idle | Progress::Heartbeat => {
-                    if self.first_byte.is_none() {
+                    // Reasoning is no text: a model may think for minutes.
+                    if self.whole.text.is_empty() {
                         audience.waiting(clock.elapsed().saturating_sub(self.start));
                     }
                 }
@@ -270,13 +272,9 @@ impl Reading {
                 let error = finish.error.take();
                 (*finish, error)
             }
-            End::Signalled(Signal::Interrupt) => (
+            End::Signalled(signal) => (
                 Finish::new(State::Interrupted),
-                Some(Error::new(Kind::Interrupted, "interrupted")),
-            ),
-            End::Signalled(Signal::Terminate) => (
-                Finish::new(State::Interrupted),
-                Some(Error::new(Kind::Terminated, "terminated")),
+                Some(Error::of_signal(signal)),
             ),
             End::Lost(error) => (Finish::new(State::Interrupted), Some(error)),
         };

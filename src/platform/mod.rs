@@ -12,6 +12,7 @@ pub mod program;
 pub mod random;
 pub mod signals;
 pub mod streams;
+pub mod terminal;
 
 use std::sync::Arc;
 

@@ -3,8 +3,8 @@
 //! The first signal asks the program to stop in good order. A second one ends the
 //! process at once, in the handler itself, so nothing can hang it.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// A request to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +32,8 @@ pub struct Signals {
     last: Arc<AtomicUsize>,
     /// Whether a further signal ends the process at once.
     armed: Arc<AtomicBool>,
+    /// The action that ends the process at a second Ctrl-C.
+    second_interrupt: Arc<Mutex<Option<signal_hook::SigId>>>,
 }
 
 impl Signals {
@@ -51,7 +53,12 @@ impl Signals {
                 i32::from(code),
                 Arc::clone(&signals.armed),
             )
-            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&signals.armed)))
+            .and_then(|id| {
+                if signal == signal_hook::consts::SIGINT {
+                    *signals.second_interrupt() = Some(id);
+                }
+                signal_hook::flag::register(signal, Arc::clone(&signals.armed))
+            })
             .and_then(|_| {
                 let number = usize::try_from(signal).unwrap_or_default();
                 signal_hook::flag::register_usize(signal, Arc::clone(&signals.last), number)
@@ -85,6 +92,21 @@ impl Signals {
         {
             self.armed.store(false, Ordering::SeqCst);
         }
+    }
+
+    /// From here on any number of Ctrl-C only asks: in a chat, where it stops a reply and
+    /// not the program, an impatient second one must not end everything.
+    pub fn forgive_interrupts(&self) {
+        if let Some(id) = self.second_interrupt().take() {
+            signal_hook::low_level::unregister(id);
+        }
+    }
+
+    fn second_interrupt(&self) -> std::sync::MutexGuard<'_, Option<signal_hook::SigId>> {
+        // Nothing that holds it can panic, and an id is never half written.
+        self.second_interrupt
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What a handler does on Ctrl-C: for tests, and for keys that a line editor caught.

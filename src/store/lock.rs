@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::model::error::{Error, Kind, Result};
 use crate::platform::Clock;
 use crate::platform::disk::{Disk, File, LockMode, Open};
-use crate::platform::signals::{Signal, Signals};
+use crate::platform::signals::Signals;
 
 /// How long to wait for a lock, and whom to tell.
 pub struct Patience<'a> {
@@ -96,9 +96,7 @@ pub fn acquire(
 
 /// An error if a signal has asked the program to stop.
 pub fn stop_on(signals: &Signals) -> Result<()> {
-    match signals.pending() {
-        None => Ok(()),
-        Some(Signal::Interrupt) => Err(Error::new(Kind::Interrupted, "interrupted")),
-        Some(Signal::Terminate) => Err(Error::new(Kind::Terminated, "terminated")),
-    }
+    signals
+        .pending()
+        .map_or(Ok(()), |signal| Err(Error::of_signal(signal)))
 }

@@ -1,168 +1,105 @@
-//! Where a person's lines come from: the line editor on a terminal, or plain lines.
+//! The line editor: history, completion, several lines in one.
 
 use std::borrow::Cow;
-use std::io::{self, BufRead};
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustyline::completion::Completer;
+use rustyline::completion::{Completer, Pair};
 use rustyline::error::ReadlineError;
-use rustyline::highlight::Highlighter;
+use rustyline::highlight::{CmdKind, Highlighter};
 use rustyline::hint::Hinter;
 use rustyline::history::FileHistory;
-use rustyline::validate::{ValidationContext, ValidationResult, Validator};
-use rustyline::{CompletionType, Config, Context, Editor, Helper};
+use rustyline::validate::Validator;
+use rustyline::{
+    Cmd, ColorMode, CompletionType, ConditionalEventHandler, Config, Context, Editor, Event,
+    EventContext, EventHandler, Helper, KeyCode, KeyEvent, Modifiers, Movement, RepeatCount,
+};
 
-/// What came in.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Line {
-    /// A prompt or a command; it may have several lines.
-    Text(String),
-    /// Ctrl-C; whether something had been typed, which is gone now.
-    Interrupt,
-    /// Ctrl-D, or the end of the input.
-    End,
+use super::clean::clean_line;
+use super::lines::{Line, LineSource};
+use super::table;
+
+/// The first line of a history file, which says that line feeds in an entry are escaped.
+pub const HISTORY_HEADER: &str = "#V2\n";
+
+/// A word that Tab offers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offer {
+    /// The word.
+    pub word: String,
+    /// What a person knows it by, shown beside it; may be empty.
+    pub about: String,
 }
 
-/// A source of lines.
-pub trait LineSource {
-    /// The next line.
-    fn read(&mut self, prompt: &str, suggestions: &Suggestions) -> io::Result<Line>;
+/// Whoever knows what may be typed. Asked only when somebody presses Tab.
+pub trait Suggest: Send {
+    /// The slash commands, each with whether words follow it.
+    fn commands(&self) -> Vec<(&'static str, bool)>;
 
-    /// Keeps a line for the next time.
-    fn remember(&mut self, line: &str);
-}
-
-/// What Tab offers.
-#[derive(Clone, Debug, Default)]
-pub struct Suggestions {
-    /// Slash commands, each with whether words follow it.
-    pub commands: Vec<(&'static str, bool)>,
-    /// Words that may follow a command: the command, then the words.
-    pub words: Vec<(&'static str, Vec<String>)>,
-}
-
-impl Suggestions {
-    /// Where the word to complete begins, and what it may become.
-    fn complete(&self, line: &str, position: usize) -> (usize, Vec<String>) {
-        let typed = &line[..position];
-        if !typed.starts_with('/') {
-            return (position, Vec::new());
-        }
-        let Some((command, word)) = typed.split_once(' ') else {
-            let matching = self
-                .commands
-                .iter()
-                .filter(|(name, _)| name.starts_with(typed));
-            return (
-                0,
-                matching
-                    .map(|(name, more)| {
-                        if *more {
-                            format!("{name} ")
-                        } else {
-                            (*name).to_owned()
-                        }
-                    })
-                    .collect(),
-            );
-        };
-        let start = position - word.len();
-        let words = self
-            .words
-            .iter()
-            .find(|(name, _)| *name == command)
-            .map(|(_, words)| words);
-        // Anywhere in the word: of `anthropic/claude-…` people remember the second half.
-        let matching = words
-            .into_iter()
-            .flatten()
-            .filter(|candidate| candidate.contains(word.trim_start()));
-        (start, matching.cloned().collect())
-    }
-}
-
-/// Plain lines, from a pipe or a file. A trailing backslash continues a line here, too.
-pub struct PlainLines<'a> {
-    reader: &'a mut (dyn BufRead + Send),
-}
-
-impl<'a> PlainLines<'a> {
-    /// Reads from `reader`.
-    pub fn new(reader: &'a mut (dyn BufRead + Send)) -> Self {
-        Self { reader }
-    }
-}
-
-impl LineSource for PlainLines<'_> {
-    fn read(&mut self, _prompt: &str, _suggestions: &Suggestions) -> io::Result<Line> {
-        let mut text = String::new();
-        loop {
-            let start = text.len();
-            if self.reader.read_line(&mut text)? == 0 {
-                return Ok(if text.is_empty() {
-                    Line::End
-                } else {
-                    Line::Text(joined(&text))
-                });
-            }
-            let line = text[start..].trim_end_matches(['\n', '\r']);
-            if !line.ends_with('\\') {
-                return Ok(Line::Text(joined(text.trim_end_matches(['\n', '\r']))));
-            }
-        }
-    }
-
-    fn remember(&mut self, _line: &str) {}
-}
-
-/// A text whose continued lines are joined by line feeds, without the backslashes.
-fn joined(text: &str) -> String {
-    let text = text.replace("\r\n", "\n").replace("\\\n", "\n");
-    text.strip_suffix('\\').map(str::to_owned).unwrap_or(text)
+    /// The words that may follow a command.
+    fn words(&self, command: &str) -> Vec<Offer>;
 }
 
 /// The line editor.
 pub struct TerminalLines {
     editor: Editor<Assistant, FileHistory>,
     history: Option<PathBuf>,
+    prompt: &'static str,
+    /// Whether Ctrl-C found something typed.
+    discards: Arc<AtomicBool>,
 }
 
 impl TerminalLines {
-    /// An editor with the history in `history`, which is made with mode 0600; without one,
-    /// what is typed is forgotten at the end.
-    pub fn new(history: Option<&Path>, colour: bool) -> io::Result<Self> {
+    /// An editor with the history in the file `history`, which exists; without one, what is
+    /// typed is forgotten at the end.
+    pub fn new(
+        prompt: &'static str,
+        history: Option<&Path>,
+        colour: bool,
+        suggest: Box<dyn Suggest>,
+    ) -> io::Result<Self> {
         let config = Config::builder()
             .auto_add_history(false)
             .history_ignore_space(true)
             .max_history_size(10_000)
             .map_err(to_io)?
             .completion_type(CompletionType::List)
+            .completion_show_all_if_ambiguous(true)
             .bracketed_paste(true)
+            .color_mode(if colour {
+                ColorMode::Enabled
+            } else {
+                ColorMode::Disabled
+            })
             .build();
         let mut editor = Editor::with_config(config).map_err(to_io)?;
-        editor.set_helper(Some(Assistant {
-            suggestions: Suggestions::default(),
-            colour,
-        }));
+        editor.set_helper(Some(Assistant { suggest, colour }));
+        let discards = Arc::new(AtomicBool::new(false));
+        bind_keys(&mut editor, &discards);
         if let Some(path) = history {
-            // The first time there is no file yet; later trouble is not worth refusing to chat.
+            // Trouble with it is not worth refusing to chat.
             let _ = editor.load_history(path);
         }
         Ok(Self {
             editor,
             history: history.map(Path::to_path_buf),
+            prompt,
+            discards,
         })
     }
 }
 
 impl LineSource for TerminalLines {
-    fn read(&mut self, prompt: &str, suggestions: &Suggestions) -> io::Result<Line> {
-        if let Some(helper) = self.editor.helper_mut() {
-            helper.suggestions.clone_from(suggestions);
-        }
-        match self.editor.readline(prompt) {
-            Ok(text) => Ok(Line::Text(joined(&text))),
-            Err(ReadlineError::Interrupted) => Ok(Line::Interrupt),
+    fn read(&mut self) -> io::Result<Line> {
+        match self.editor.readline(self.prompt) {
+            Ok(text) => Ok(Line::Text(text)),
+            Err(ReadlineError::Interrupted) => Ok(if self.discards.load(Ordering::SeqCst) {
+                Line::Discarded
+            } else {
+                Line::Interrupt
+            }),
             Err(ReadlineError::Eof) => Ok(Line::End),
             Err(error) => Err(to_io(error)),
         }
@@ -184,24 +121,120 @@ fn to_io(error: ReadlineError) -> io::Error {
     }
 }
 
+fn bind_keys(editor: &mut Editor<Assistant, FileHistory>, discards: &Arc<AtomicBool>) {
+    let enter = || EventHandler::Conditional(Box::new(Enter));
+    editor.bind_sequence(KeyEvent(KeyCode::Enter, Modifiers::NONE), enter());
+    // What was typed ahead of the prompt ends its lines with a line feed.
+    editor.bind_sequence(KeyEvent::ctrl('J'), enter());
+    editor.bind_sequence(KeyEvent(KeyCode::Enter, Modifiers::ALT), Cmd::Newline);
+    let interrupt = Interrupt(Arc::clone(discards));
+    editor.bind_sequence(
+        KeyEvent::ctrl('C'),
+        EventHandler::Conditional(Box::new(interrupt)),
+    );
+}
+
+/// Enter: a backslash at the end becomes a line feed. Done on the key and not afterwards, so
+/// that pasted text keeps its backslashes.
+struct Enter;
+
+impl ConditionalEventHandler for Enter {
+    fn handle(&self, _: &Event, _: RepeatCount, _: bool, context: &EventContext) -> Option<Cmd> {
+        let continues = context.pos() == context.line().len() && context.line().ends_with('\\');
+        Some(if continues {
+            Cmd::Replace(Movement::BackwardChar(1), Some("\n".to_owned()))
+        } else {
+            Cmd::AcceptLine
+        })
+    }
+}
+
+/// Ctrl-C: notes whether it throws something away.
+struct Interrupt(Arc<AtomicBool>);
+
+impl ConditionalEventHandler for Interrupt {
+    fn handle(&self, _: &Event, _: RepeatCount, _: bool, context: &EventContext) -> Option<Cmd> {
+        self.0.store(!context.line().is_empty(), Ordering::SeqCst);
+        Some(Cmd::Interrupt)
+    }
+}
+
 /// What the line editor asks while a person types.
 struct Assistant {
-    suggestions: Suggestions,
+    suggest: Box<dyn Suggest>,
     colour: bool,
 }
 
 impl Helper for Assistant {}
 
 impl Completer for Assistant {
-    type Candidate = String;
+    type Candidate = Pair;
 
     fn complete(
         &self,
         line: &str,
         position: usize,
         _context: &Context<'_>,
-    ) -> rustyline::Result<(usize, Vec<String>)> {
-        Ok(self.suggestions.complete(line, position))
+    ) -> rustyline::Result<(usize, Vec<Pair>)> {
+        Ok(complete(self.suggest.as_ref(), &line[..position]))
+    }
+}
+
+/// Where the word to complete begins, and what it may become.
+fn complete(suggest: &dyn Suggest, typed: &str) -> (usize, Vec<Pair>) {
+    if !typed.starts_with('/') {
+        return (typed.len(), Vec::new());
+    }
+    let Some((command, rest)) = typed.split_once(' ') else {
+        return (0, matching_commands(suggest, typed));
+    };
+    let word = rest.trim_start();
+    let offers = suggest.words(command);
+    let begins = |offer: &&Offer| offer.word.starts_with(word);
+    let mut found: Vec<&Offer> = offers.iter().filter(begins).collect();
+    if found.is_empty() {
+        // Of `anthropic/claude-…` people remember the second half, and of a conversation
+        // the title.
+        let lower = word.to_lowercase();
+        let contains = |offer: &&Offer| {
+            offer.word.to_lowercase().contains(&lower)
+                || offer.about.to_lowercase().contains(&lower)
+        };
+        found = offers.iter().filter(contains).collect();
+    }
+    (
+        typed.len() - word.len(),
+        found.into_iter().map(pair).collect(),
+    )
+}
+
+fn matching_commands(suggest: &dyn Suggest, typed: &str) -> Vec<Pair> {
+    let commands = suggest.commands().into_iter();
+    commands
+        .filter(|(name, _)| name.starts_with(typed))
+        .map(|(name, more)| Pair {
+            display: name.to_owned(),
+            replacement: if more {
+                format!("{name} ")
+            } else {
+                name.to_owned()
+            },
+        })
+        .collect()
+}
+
+fn pair(offer: &Offer) -> Pair {
+    /// Columns of a list entry: two fit beside each other on most terminals.
+    const WIDEST: usize = 38;
+    let display = if offer.about.is_empty() {
+        clean_line(&offer.word)
+    } else {
+        let line = format!("{}  {}", offer.word, offer.about);
+        table::cut(&clean_line(&line), WIDEST)
+    };
+    Pair {
+        display,
+        replacement: clean_line(&offer.word),
     }
 }
 
@@ -209,7 +242,22 @@ impl Hinter for Assistant {
     type Hint = String;
 }
 
+impl Validator for Assistant {}
+
+/// Bold, what a person has typed; the reply stands plain below it.
 impl Highlighter for Assistant {
+    fn highlight<'l>(&self, line: &'l str, _position: usize) -> Cow<'l, str> {
+        if self.colour && !line.is_empty() {
+            Cow::Owned(format!("\x1b[1m{line}\x1b[0m"))
+        } else {
+            Cow::Borrowed(line)
+        }
+    }
+
+    fn highlight_char(&self, _line: &str, _position: usize, _kind: CmdKind) -> bool {
+        self.colour
+    }
+
     fn highlight_prompt<'b, 's: 'b, 'p: 'b>(
         &'s self,
         prompt: &'p str,
@@ -223,49 +271,53 @@ impl Highlighter for Assistant {
     }
 }
 
-impl Validator for Assistant {
-    fn validate(&self, context: &mut ValidationContext<'_>) -> rustyline::Result<ValidationResult> {
-        Ok(if context.input().ends_with('\\') {
-            ValidationResult::Incomplete
-        } else {
-            ValidationResult::Valid(None)
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn suggestions() -> Suggestions {
-        Suggestions {
-            commands: vec![("/help", false), ("/model", true), ("/list", false)],
-            words: vec![("/model", vec!["a/one".into(), "b/two".into()])],
+    struct Known;
+
+    impl Suggest for Known {
+        fn commands(&self) -> Vec<(&'static str, bool)> {
+            vec![("/help", false), ("/model", true), ("/list", false)]
+        }
+
+        fn words(&self, command: &str) -> Vec<Offer> {
+            let offer = |word: &str, about: &str| Offer {
+                word: word.into(),
+                about: about.into(),
+            };
+            match command {
+                "/model" => vec![offer("a/one", ""), offer("b/two", ""), offer("two-a/x", "")],
+                "/open" => vec![offer("7k2abc", "About \u{1b}[31mRust"), offer("9zz111", "")],
+                _ => Vec::new(),
+            }
         }
     }
 
-    #[test]
-    fn commands_and_their_words_complete() {
-        let complete = |line: &str| suggestions().complete(line, line.len());
-        assert_eq!(complete("/he"), (0, vec!["/help".into()]));
-        assert_eq!(complete("/m"), (0, vec!["/model ".into()]));
-        assert_eq!(complete("/model tw"), (7, vec!["b/two".into()]));
-        assert_eq!(
-            complete("/model "),
-            (7, vec!["a/one".into(), "b/two".into()])
-        );
-        assert_eq!(complete("hello /m"), (8, Vec::new()));
+    fn replacements(typed: &str) -> (usize, Vec<String>) {
+        let (at, pairs) = complete(&Known, typed);
+        (at, pairs.into_iter().map(|pair| pair.replacement).collect())
     }
 
     #[test]
-    fn plain_lines_continue_after_a_backslash() {
-        let mut input: &[u8] = b"one\ntwo \\\nthree\r\n\nlast \\";
-        let mut lines = PlainLines::new(&mut input);
-        let mut next = || lines.read("> ", &Suggestions::default()).unwrap();
-        assert_eq!(next(), Line::Text("one".into()));
-        assert_eq!(next(), Line::Text("two \nthree".into()));
-        assert_eq!(next(), Line::Text(String::new()));
-        assert_eq!(next(), Line::Text("last ".into()));
-        assert_eq!(next(), Line::End);
+    fn commands_complete() {
+        assert_eq!(replacements("/he"), (0, vec!["/help".into()]));
+        assert_eq!(replacements("/m"), (0, vec!["/model ".into()]));
+        assert_eq!(replacements("hello /m"), (8, Vec::new()));
+    }
+
+    #[test]
+    fn words_complete_by_their_beginning_or_else_by_a_part() {
+        assert_eq!(replacements("/model b"), (7, vec!["b/two".into()]));
+        assert_eq!(replacements("/model  b"), (8, vec!["b/two".into()]));
+        assert_eq!(replacements("/model tw"), (7, vec!["two-a/x".into()]));
+        assert_eq!(replacements("/model /tw"), (7, vec!["b/two".into()]));
+        assert_eq!(replacements("/model ").1.len(), 3);
+        assert_eq!(replacements("/open rust"), (6, vec!["7k2abc".into()]));
+        assert_eq!(
+            complete(&Known, "/open 7").1[0].display,
+            "7k2abc  About Rust"
+        );
     }
 }

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use crate::model::error::{Error, Kind, Result, describe};
-use crate::platform::Output;
+use crate::platform::{Output, terminal};
 
 use super::clean::{clean, clean_line};
 
@@ -33,6 +33,7 @@ pub struct Ui {
     stderr: Output,
     talk: Talk,
     colour: Colour,
+    erases: bool,
 }
 
 impl Ui {
@@ -43,6 +44,26 @@ impl Ui {
             stderr,
             talk,
             colour,
+            erases: true,
+        }
+    }
+
+    /// For a terminal that knows no control sequences: nothing is ever rewritten in place.
+    #[must_use]
+    pub fn without_erasing(mut self) -> Self {
+        self.erases = false;
+        self
+    }
+
+    /// Whether a line on standard error can be taken back.
+    pub fn can_erase(&self) -> bool {
+        self.erases && self.stderr.is_terminal
+    }
+
+    /// Looks again how large the terminal is: people resize it during a chat.
+    pub fn measure(&mut self) {
+        if self.stdout.size.is_some() {
+            self.stdout.size = terminal::size().or(self.stdout.size);
         }
     }
 
@@ -103,6 +124,16 @@ impl Ui {
     pub fn note(&mut self, line: &str) {
         if self.talk >= Talk::Normal {
             self.stderr_line(line);
+        }
+    }
+
+    /// A remark between the parts of a chat: a note, dim where there is colour.
+    pub fn aside(&mut self, line: &str) {
+        if self.colour.stderr {
+            let line = format!("\x1b[2m{}\x1b[0m\n", clean_line(line));
+            self.talk_raw(line.as_bytes());
+        } else {
+            self.note(line);
         }
     }
 

@@ -1,7 +1,9 @@
 //! What each slash command does.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use crate::commands::list::when;
+use crate::commands::session::known_models;
 use crate::context::Context;
 use crate::model::error::{Error, Kind, Result};
 use crate::model::record::{Role, Set};
@@ -20,23 +22,18 @@ impl Chat<'_> {
     /// Carries out a slash command.
     pub(super) fn command(&mut self, name: &str, rest: &str, context: &mut Context) -> Result<()> {
         match name {
-            "/help" => context.ui.data(slash::help().as_bytes()),
+            "/help" => answer(&slash::help(), context),
             "/new" => {
-                self.id = None;
+                let before = self.id.take();
                 self.next = 1;
                 self.beginning.title = (!rest.is_empty()).then(|| rest.to_owned());
-                context.ui.note("a new conversation");
+                context.ui.aside(&match before {
+                    Some(id) => format!("a new conversation; back with /open {}", id.short()),
+                    None => "a new conversation".to_owned(),
+                });
                 Ok(())
             }
-            "/open" => {
-                let id = self.store.resolve(rest)?;
-                self.open(&id, context)?;
-                context
-                    .ui
-                    .note(&format!("{} ({})", self.title(), id.short()));
-                self.show_recent(context);
-                Ok(())
-            }
+            "/open" => self.go_to(rest, context),
             "/list" => self.list(rest, context),
             "/model" => self.model(rest, context),
             "/system" => self.system(rest, context),
@@ -47,7 +44,7 @@ impl Chat<'_> {
                 self.keep_partial = true;
                 context
                     .ui
-                    .note("interrupted replies are part of the context from here on");
+                    .aside("interrupted replies are part of the context from here on");
                 Ok(())
             }
             "/save" => self.save(rest, context),
@@ -56,14 +53,35 @@ impl Chat<'_> {
         }
     }
 
+    fn go_to(&mut self, spec: &str, context: &mut Context) -> Result<()> {
+        if spec.is_empty() {
+            return Err(Error::new(Kind::Usage, "name a conversation")
+                .hint("/list shows them, and Tab after `/open ` offers them"));
+        }
+        let id = self.store.resolve(spec)?;
+        self.open(&id, context)?;
+        // Its own model answers, unless the command line names one.
+        self.models.clone_from(&self.args.models);
+        self.connect(context)?;
+        let models = self.current_models(context)?.join(", ");
+        context
+            .ui
+            .aside(&format!("{} ({}), with {models}", self.title(), id.short()));
+        self.show_recent(context);
+        self.end_turn(context);
+        Ok(())
+    }
+
     fn list(&self, text: &str, context: &mut Context) -> Result<()> {
         const SHOWN: usize = 15;
         let search = (!text.is_empty()).then_some(text);
         let listing = listing::list(&self.store, Scope::Active, search)?;
         if listing.summaries.is_empty() {
-            context.ui.note("no conversations");
+            context.ui.aside("no conversations");
         }
         let width = context.ui.size().map_or(80, |(columns, _)| columns);
+        let (now, zone) = (context.clock.now(), context.clock.zone());
+        let mut text = String::new();
         for summary in listing.summaries.iter().take(SHOWN) {
             let here = if self.id.as_ref() == Some(&summary.id) {
                 "*"
@@ -71,13 +89,20 @@ impl Chat<'_> {
                 " "
             };
             let line = format!(
-                "{here} {}  {}",
+                "{here} {}  {:<12}  {}",
                 summary.id.short(),
+                when(summary.updated_at, now, &zone),
                 clean_line(&summary.title)
             );
+            text.push_str(&table::cut(&line, width));
+            text.push('\n');
+        }
+        answer(&text, context)?;
+        let more = listing.summaries.len().saturating_sub(SHOWN);
+        if more > 0 {
             context
                 .ui
-                .data(format!("{}\n", table::cut(&line, width)).as_bytes())?;
+                .aside(&format!("({more} more: /list TEXT, or `pachat list`)"));
         }
         Ok(())
     }
@@ -85,7 +110,7 @@ impl Chat<'_> {
     fn model(&mut self, names: &str, context: &mut Context) -> Result<()> {
         if names.is_empty() {
             let models = self.current_models(context)?;
-            context.ui.note(&models.join(", "));
+            context.ui.aside(&models.join(", "));
             return Ok(());
         }
         let models: Vec<String> = names
@@ -101,7 +126,14 @@ impl Chat<'_> {
         self.change(set, context)?;
         context
             .ui
-            .note(&format!("asking {} from here on", models.join(", ")));
+            .aside(&format!("asking {} from here on", models.join(", ")));
+        let known = known_models(&self.store, context.settings.base_url());
+        // Only the guide is known where no list was ever fetched.
+        if known.len() > 1 && !known.contains(&models[0]) {
+            context
+                .ui
+                .aside("(the server's list of models does not have it; Tab offers what it has)");
+        }
         self.models = models;
         Ok(())
     }
@@ -112,9 +144,10 @@ impl Chat<'_> {
                 Some(_) => self.read()?.header.system,
                 None => self.beginning.system.clone(),
             };
-            context
-                .ui
-                .note(system.as_deref().unwrap_or("(no instructions)"));
+            let system = system.filter(|text| !text.is_empty());
+            for line in system.as_deref().unwrap_or("(no instructions)").lines() {
+                context.ui.aside(line);
+            }
             return Ok(());
         }
         let text = if text == "-" { "" } else { text };
@@ -131,14 +164,14 @@ impl Chat<'_> {
         } else {
             "instructions changed"
         };
-        context.ui.note(said);
+        context.ui.aside(said);
         Ok(())
     }
 
     fn retitle(&mut self, title: &str, context: &mut Context) -> Result<()> {
         if title.is_empty() {
             let title = self.title();
-            context.ui.note(&title);
+            context.ui.aside(&title);
             return Ok(());
         }
         self.change(
@@ -151,7 +184,7 @@ impl Chat<'_> {
         if self.id.is_none() {
             self.beginning.title = Some(title.to_owned());
         }
-        context.ui.note(&format!("the title is now: {title}"));
+        context.ui.aside(&format!("the title is now: {title}"));
         Ok(())
     }
 
@@ -176,7 +209,7 @@ impl Chat<'_> {
     fn undo(&mut self, context: &mut Context) -> Result<()> {
         let (mut writer, n, text) = self.last_prompt(context)?;
         writer.rewind(n - 1)?;
-        context.ui.note(&format!(
+        context.ui.aside(&format!(
             "taken back: {}",
             table::cut(&clean_line(&text), 60)
         ));
@@ -198,16 +231,17 @@ impl Chat<'_> {
                 "the conversation itself is always saved; `/save FILE` writes a copy as Markdown",
             ));
         }
-        let path = context.environment.resolve(Path::new(file));
+        let path = expand(file, context);
         if context.disk.stat(&path).is_ok() {
             return Err(Error::new(Kind::CannotCreate, "cannot save")
                 .why("the file exists already")
-                .path(&path));
+                .path(&path)
+                .hint("name another one"));
         }
         let markdown = export::markdown(&self.read()?);
         let (disk, random) = (context.disk.as_ref(), context.random.as_ref());
         atomic::replace(disk, random, &path, markdown.as_bytes())?;
-        context.ui.note(&format!("written to {}", path.display()));
+        context.ui.aside(&format!("written to {}", path.display()));
         Ok(())
     }
 
@@ -232,11 +266,30 @@ impl Chat<'_> {
         let cost = conversation
             .cost()
             .map_or("cost n/a".to_owned(), Usd::rounded);
-        context.ui.note(&format!(
+        context.ui.aside(&format!(
             "{} replies, {} of them with token counts: {prompt} prompt + {reply} reply tokens; {cost}",
             replies.count(),
             figures.len()
         ));
         Ok(())
+    }
+}
+
+/// What a slash command was asked for. Where standard output is not the person's terminal it
+/// belongs to the replies alone.
+fn answer(text: &str, context: &mut Context) -> Result<()> {
+    if context.ui.stdout_is_terminal() {
+        return context.ui.text(text);
+    }
+    text.lines().for_each(|line| context.ui.note(line));
+    Ok(())
+}
+
+/// A path as a person types it where no shell expands `~/`.
+fn expand(file: &str, context: &Context) -> PathBuf {
+    let environment = &context.environment;
+    match (file.strip_prefix("~/"), environment.get_os("HOME")) {
+        (Some(rest), Some(home)) => Path::new(home).join(rest),
+        _ => environment.resolve(Path::new(file)),
     }
 }

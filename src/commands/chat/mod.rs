@@ -1,9 +1,10 @@
 //! `pachat chat`: the conversation on a terminal.
 
 mod commands;
+mod offers;
+mod scene;
 mod slash;
-
-use std::sync::Arc;
+mod turns;
 
 use clap::Args;
 
@@ -11,18 +12,15 @@ use crate::context::Context;
 use crate::model::conversation::Conversation;
 use crate::model::error::{Error, Kind, Result};
 use crate::model::id::ConversationId;
-use crate::model::record::{Role, Set};
-use crate::model::reply::State;
-use crate::ops::turn::{self, Ask, Keeper, Outcome};
+use crate::model::record::Set;
 use crate::platform::Input;
 use crate::store::Store;
-use crate::store::read::Scope;
-use crate::store::writer::{Beginning, Writer};
-use crate::term::clean::clean_line;
-use crate::term::editor::{Line, LineSource, PlainLines, Suggestions, TerminalLines};
+use crate::store::writer::Beginning;
+use crate::term::editor::TerminalLines;
+use crate::term::lines::{Line, Lines, Manner, PlainLines};
 
 use super::session::{self, Connection, GUIDE};
-use super::show::{Manner, Show};
+use offers::Offers;
 use slash::Meaning;
 
 /// What stands in front of what a person types.
@@ -40,7 +38,7 @@ const PROMPT: &str = "> ";
     after_long_help = "Examples:\n  \
         pachat chat                     a new conversation\n  \
         pachat chat -c                  the last one again\n  \
-        pachat chat -C 7k2              the one whose id ends in 7k2…\n  \
+        pachat chat -C 7k2              the one whose id's last part begins with 7k2\n  \
         pachat chat -m builtin/guide    the manual, offline"
 )]
 pub struct ChatArgs {
@@ -56,7 +54,7 @@ pub struct ChatArgs {
     #[arg(short = 'c', long = "continue", conflicts_with = "conversation")]
     pub resume: bool,
 
-    /// Go on with this conversation: the end of its id, its exact title, or `last`
+    /// Go on with this conversation: the beginning of its id's last part, its exact title, or `last`
     #[arg(short = 'C', long, value_name = "ID")]
     pub conversation: Option<String>,
 
@@ -77,25 +75,20 @@ pub struct ChatArgs {
 pub fn run(args: &ChatArgs, context: &mut Context) -> Result<()> {
     let store = context.store();
     store.check()?;
-    let interactive = context.stdin.is_terminal && context.ui.stdout_is_terminal();
-    let mut chat = Chat::begin(args, store, interactive, context)?;
-    if interactive {
-        chat.greet(context);
-        let history = session::history_file(context);
-        let colour = context.ui.colour().stdout;
-        let mut lines = TerminalLines::new(history.as_deref(), colour)
-            .map_err(|error| Error::new(Kind::Io, "cannot use the terminal").cause(error))?;
-        let ended = chat.talk(&mut lines, context);
-        chat.say_goodbye(context);
-        return ended;
+    let interactive = context.stdin.is_terminal;
+    let edited = interactive
+        && context.ui.stdout_is_terminal()
+        && context.environment.get("TERM") != Some("dumb");
+    let mut chat = Chat::begin(args, store, interactive, edited, context)?;
+    let mut lines = chat.lines(context)?;
+    if !interactive {
+        return chat.talk(&mut lines, context);
     }
-    // The context lends its input for the time of the chat; nothing else reads from it.
-    let nothing = Input {
-        reader: Box::new(std::io::empty()),
-        is_terminal: false,
-    };
-    let mut stdin = std::mem::replace(&mut context.stdin, nothing);
-    chat.talk(&mut PlainLines::new(&mut *stdin.reader), context)
+    context.signals.forgive_interrupts();
+    chat.greet(context);
+    let ended = chat.talk(&mut lines, context);
+    chat.say_goodbye(context);
+    ended
 }
 
 /// A chat in progress. Between two turns it holds no lock and no open file.
@@ -105,6 +98,8 @@ struct Chat<'a> {
     connection: Connection,
     /// Whether a person is at the other end.
     interactive: bool,
+    /// Whether that person has a line editor.
+    edited: bool,
     /// The conversation, once something was said in it.
     id: Option<ConversationId>,
     /// The number of the next message when this chat last looked: if it is another one now,
@@ -115,8 +110,6 @@ struct Chat<'a> {
     /// The models named here, on the command line or with `/model`.
     models: Vec<String>,
     keep_partial: bool,
-    /// What Tab offers after `/model`; read once, the list is long.
-    known_models: Vec<String>,
 }
 
 /// Whether a chat goes on after a line.
@@ -131,6 +124,7 @@ impl<'a> Chat<'a> {
         args: &'a ChatArgs,
         store: Store,
         interactive: bool,
+        edited: bool,
         context: &mut Context,
     ) -> Result<Self> {
         let system = args
@@ -142,6 +136,7 @@ impl<'a> Chat<'a> {
             store,
             connection: Connection::new(session::Limits::default()),
             interactive,
+            edited,
             id: None,
             next: 1,
             beginning: Beginning {
@@ -151,11 +146,6 @@ impl<'a> Chat<'a> {
             },
             models: args.models.clone(),
             keep_partial: context.settings.keep_partial(),
-            known_models: if interactive {
-                session::known_models(context)
-            } else {
-                Vec::new()
-            },
         };
         if let Some(spec) = args
             .conversation
@@ -176,6 +166,31 @@ impl<'a> Chat<'a> {
         Ok(chat)
     }
 
+    /// Where this chat's lines come from. The context lends its input; nothing else reads it.
+    fn lines(&self, context: &mut Context) -> Result<Lines> {
+        if self.edited {
+            let history = session::history_file(context);
+            let colour = context.ui.colour().stdout;
+            let offers = Offers::new(self.store.clone(), context.settings.base_url().clone());
+            let editor = TerminalLines::new(PROMPT, history.as_deref(), colour, Box::new(offers))
+                .map_err(|error| {
+                Error::new(Kind::Io, "cannot use the terminal").cause(error)
+            })?;
+            return Ok(Lines::start(editor, Manner::Edited));
+        }
+        let nothing = Input {
+            reader: Box::new(std::io::empty()),
+            is_terminal: false,
+        };
+        let stdin = std::mem::replace(&mut context.stdin, nothing);
+        let manner = if self.interactive {
+            Manner::Typed(PROMPT)
+        } else {
+            Manner::Piped
+        };
+        Ok(Lines::start(PlainLines::new(stdin.reader), manner))
+    }
+
     /// Gets ready to ask. Without a key there is still the manual, for who sits at a terminal
     /// and named no model.
     fn connect(&mut self, context: &mut Context) -> Result<()> {
@@ -184,17 +199,7 @@ impl<'a> Chat<'a> {
             Err(error)
                 if error.kind() == Kind::Denied && self.models.is_empty() && self.interactive =>
             {
-                context.ui.note(&format!(
-                    "{}. This is the offline guide: it knows pachat and nothing else.",
-                    error.headline()
-                ));
-                context
-                    .ui
-                    .note("To talk with a model, leave with Ctrl-D and type one of these:");
-                context.ui.note(
-                    "  pachat config key set                                       (OpenRouter)",
-                );
-                context.ui.note("  pachat config set api.base_url http://localhost:11434/v1    (Ollama, for one)");
+                scene::introduce_guide(&error, context);
                 self.models = vec![GUIDE.to_owned()];
                 self.connection.prepare(&self.models, context)
             }
@@ -202,47 +207,28 @@ impl<'a> Chat<'a> {
         }
     }
 
-    fn greet(&mut self, context: &mut Context) {
-        let models = self.current_models(context).map(|models| models.join(", "));
-        let about = match &self.id {
-            Some(id) => format!("{} ({})", self.title(), id.short()),
-            None => "a new conversation".to_owned(),
-        };
-        let version = env!("CARGO_PKG_VERSION");
-        let model = models.unwrap_or_default();
-        context.ui.note(&format!(
-            "pachat {version}: {about}, with {model}. /help shows the commands."
-        ));
-        if self.id.is_some() {
-            self.show_recent(context);
-        }
-    }
-
-    fn say_goodbye(&self, context: &mut Context) {
-        if let Some(id) = &self.id {
-            context
-                .ui
-                .note(&format!("go on with: pachat chat -C {}", id.short()));
-        }
-    }
-
     /// Reads lines until the end.
-    fn talk(&mut self, lines: &mut dyn LineSource, context: &mut Context) -> Result<()> {
+    fn talk(&mut self, lines: &mut Lines, context: &mut Context) -> Result<()> {
         loop {
-            let suggestions = self.suggestions();
-            let line = lines
-                .read(PROMPT, &suggestions)
-                .map_err(|error| Error::new(Kind::Io, "cannot read what is typed").cause(error))?;
-            let text = match line {
-                Line::End => return Ok(()),
+            let text = match lines.read(&mut context.ui, &context.signals)? {
+                Line::End => {
+                    self.end_line(context);
+                    return Ok(());
+                }
                 Line::Interrupt => {
-                    context.ui.note("(Ctrl-D leaves)");
+                    context.ui.aside("(Ctrl-D leaves)");
                     continue;
                 }
+                Line::Discarded => continue,
                 Line::Text(text) if text.trim().is_empty() => continue,
                 Line::Text(text) => text,
             };
             lines.remember(&text);
+            context.ui.measure();
+            if self.interactive {
+                // One that came too late for the last reply is not meant for the next one.
+                context.signals.take_interrupt();
+            }
             match self.line(&text, context) {
                 Ok(Then::Continue) => {}
                 Ok(Then::Leave) => return Ok(()),
@@ -254,19 +240,20 @@ impl<'a> Chat<'a> {
     /// Shows a person what went wrong and lets the chat go on. A script must learn of a
     /// failure, for its next line may depend on the reply; and some errors end any chat.
     fn recover(&self, error: Error, context: &mut Context) -> Result<()> {
-        match error.kind() {
-            Kind::Closed | Kind::Terminated => Err(error),
-            _ if !self.interactive => Err(error),
-            Kind::Interrupted => {
-                context.signals.take_interrupt();
-                context.ui.note("(interrupted; what has arrived is kept)");
-                Ok(())
-            }
-            _ => {
-                context.ui.error(&error);
-                Ok(())
-            }
+        if !self.interactive || matches!(error.kind(), Kind::Closed | Kind::Terminated) {
+            return Err(error);
         }
+        if error.kind() == Kind::Interrupted {
+            context.signals.take_interrupt();
+            if context.signals.pending().is_some() {
+                // No Ctrl-C, but the terminal going away.
+                return Err(error);
+            }
+            context.ui.aside("(interrupted; nothing was sent)");
+        } else {
+            context.ui.error(&error);
+        }
+        Ok(())
     }
 
     fn line(&mut self, text: &str, context: &mut Context) -> Result<Then> {
@@ -275,93 +262,19 @@ impl<'a> Chat<'a> {
             Meaning::Command("/exit", _) => return Ok(Then::Leave),
             Meaning::Command(name, rest) => self.command(name, rest, context)?,
             Meaning::Unknown(word, near) => {
-                let near = near
-                    .map(|near| format!("; did you mean {near}?"))
-                    .unwrap_or_default();
-                let text = format!("{word} is no command{near} /help shows them all");
-                return Err(Error::new(Kind::Usage, text));
+                let error = Error::new(Kind::Usage, format!("{word} is no command"));
+                return Err(match near {
+                    Some(near) => {
+                        error.hint(format!("did you mean {near}? /help shows all of them"))
+                    }
+                    None => error.hint("/help shows the commands"),
+                });
             }
         }
         Ok(Then::Continue)
     }
 
-    /// A turn.
-    fn prompt(&mut self, prompt: &str, context: &mut Context) -> Result<()> {
-        let models = self.current_models(context)?;
-        self.connection.prepare(&models, context)?;
-        let writer = if let Some(id) = self.id.clone() {
-            let mut writer = self.writer(&id, context)?;
-            session::check_size(&writer, prompt, context)?;
-            writer.prompt(prompt)?;
-            writer
-        } else {
-            let beginning = Beginning {
-                model: models.first().cloned(),
-                ..self.beginning.clone()
-            };
-            let writer = session::create(&self.store, beginning, prompt, context)?;
-            self.id = Some(writer.conversation.id().clone());
-            self.beginning.title = None;
-            writer
-        };
-        self.answer(writer, models, context)
-    }
-
-    /// Opens the conversation to write to it, and says what has changed since the last look.
-    fn writer(&mut self, id: &ConversationId, context: &mut Context) -> Result<Writer> {
-        let writer = session::open(&self.store, id, context)?;
-        let next = writer.conversation.next_number();
-        if next > self.next {
-            let added = next - self.next;
-            context
-                .ui
-                .note(&format!("({added} messages were added elsewhere)"));
-        }
-        self.next = next;
-        Ok(writer)
-    }
-
-    fn answer(&mut self, writer: Writer, models: Vec<String>, context: &mut Context) -> Result<()> {
-        let ask = Ask {
-            system: writer.conversation.header.system.clone(),
-            models,
-            max_tokens: self.args.max_tokens.or(context.settings.max_tokens()),
-            temperature: self.args.temperature.or(context.settings.temperature()),
-            options: serde_json::Map::new(),
-            stream: true,
-            keep_partial: self.keep_partial,
-        };
-        let mut keeper = Keeper::Stored(Box::new(writer));
-        let clock = Arc::clone(&context.clock);
-        let mut show = Show::new(&mut context.ui, Manner::Text, &ask.models[0]);
-        let answered = turn::answer(
-            &mut keeper,
-            &ask,
-            self.connection.responder(),
-            &mut show,
-            clock.as_ref(),
-            &context.signals,
-        );
-        let ended = show.end();
-        // The prompt is there, whatever became of the reply.
-        self.next = keeper.conversation().next_number();
-        let Outcome { error, reply, .. } = answered?;
-        ended?;
-        match (error, reply.state) {
-            (Some(error), _) => return Err(error),
-            (None, Some(State::Length)) => {
-                context
-                    .ui
-                    .note("(cut at the maximum number of tokens; type `go on` for more)");
-            }
-            (None, Some(State::Filtered)) => {
-                context.ui.note("(cut by the server's content filter)");
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
+    /// Takes up a conversation that exists.
     fn open(&mut self, id: &ConversationId, context: &mut Context) -> Result<()> {
         session::fold(&self.store, id, context)?;
         let conversation = self.store.read(id)?.conversation;
@@ -373,43 +286,8 @@ impl<'a> Chat<'a> {
     /// The conversation as it is on disk now.
     fn read(&self) -> Result<Conversation> {
         match &self.id {
-            Some(id) => Ok(self.store.read(id)?.conversation),
+            Some(id) => Ok(self.store.read(id).map_err(gone)?.conversation),
             None => Err(Error::new(Kind::Usage, "nothing has been said yet")),
-        }
-    }
-
-    fn title(&self) -> String {
-        self.read().map_or_else(
-            |_| "a new conversation".into(),
-            |read| clean_line(read.title()),
-        )
-    }
-
-    /// The end of the conversation, so that a person knows where it stopped.
-    fn show_recent(&self, context: &mut Context) {
-        const SHOWN: usize = 4;
-        let Ok(conversation) = self.read() else {
-            return;
-        };
-        let messages: Vec<_> = conversation.active().collect();
-        let earlier = messages.len().saturating_sub(SHOWN);
-        if earlier > 0 {
-            context.ui.note(&format!("({earlier} earlier messages)"));
-        }
-        for message in &messages[earlier..] {
-            let mark = if message.role == Role::User {
-                PROMPT
-            } else {
-                ""
-            };
-            let text = message.content.to_text();
-            let half = if message.is_unfinished() {
-                "\n(interrupted)"
-            } else {
-                ""
-            };
-            // Showing the past is a courtesy; a closed output ends the chat at the next reply.
-            let _ = context.ui.text(&format!("{mark}{}{half}\n", text.trim()));
         }
     }
 
@@ -422,21 +300,13 @@ impl<'a> Chat<'a> {
         self.connection
             .models(&self.models, own.as_deref(), context)
     }
+}
 
-    /// What Tab offers now.
-    fn suggestions(&self) -> Suggestions {
-        if !self.interactive {
-            return Suggestions::default();
-        }
-        let commands = slash::ALL
-            .iter()
-            .map(|slash| (slash.name, !slash.argument.is_empty()))
-            .collect();
-        let ids = self.store.ids(Scope::Active).unwrap_or_default();
-        let ids = ids.iter().rev().map(|id| id.short().to_owned()).collect();
-        Suggestions {
-            commands,
-            words: vec![("/model", self.known_models.clone()), ("/open", ids)],
-        }
+/// Says what to do about a conversation that somebody removed during the chat.
+fn gone(error: Error) -> Error {
+    if error.kind() != Kind::NotFound {
+        return error;
     }
+    Error::new(Kind::NotFound, "this conversation was removed meanwhile")
+        .hint("/new begins another one; the Up key brings back what you typed")
 }

@@ -139,8 +139,12 @@ pub(super) fn help() -> String {
         let usage = format!("{} {}", slash.name, slash.argument);
         out.push_str(&format!("  {usage:<18}{}\n", slash.help));
     }
-    out.push_str("\n  Ctrl-C stops a reply and keeps what has arrived; Ctrl-D leaves.\n");
-    out.push_str("  A line that ends in \\ goes on in the next one.\n");
+    out.push_str(
+        "\n  Ctrl-C stops a reply and keeps what has arrived; Ctrl-D leaves.\n  \
+        A line that ends in \\ goes on in the next one, and so does Alt-Enter.\n  \
+        Up and Ctrl-R bring back earlier prompts; one that begins with a space is not kept.\n  \
+        Tab completes commands, models and conversations; a part of the name is enough.\n",
+    );
     out
 }
 

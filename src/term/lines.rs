@@ -1,0 +1,221 @@
+//! Where the lines of a chat come from, read on a thread of their own: reading blocks, and a
+//! chat must notice a signal while it waits for a line.
+
+use std::io::{self, BufRead};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::time::Duration;
+
+use crate::model::error::{Error, Kind, Result, describe};
+use crate::platform::Signals;
+use crate::platform::signals::Signal;
+use crate::platform::terminal::Modes;
+
+use super::ui::Ui;
+
+/// The longest time between a signal and its effect while a chat waits for a line.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// What came in.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Line {
+    /// A prompt or a command; it may have several lines.
+    Text(String),
+    /// Ctrl-C where nothing had been typed.
+    Interrupt,
+    /// Ctrl-C that threw away what had been typed.
+    Discarded,
+    /// Ctrl-D, or the end of the input.
+    End,
+}
+
+/// A source of lines that may block.
+pub trait LineSource: Send {
+    /// The next line.
+    fn read(&mut self) -> io::Result<Line>;
+
+    /// Keeps a line for the next time.
+    fn remember(&mut self, line: &str) {
+        let _ = line;
+    }
+}
+
+/// Who shows the prompt, and what a signal does to a wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manner {
+    /// A line editor: it shows its own prompt and reads Ctrl-C as a key.
+    Edited,
+    /// A person at a terminal without an editor: this prompt goes to standard error.
+    Typed(&'static str),
+    /// A program: no prompt, and Ctrl-C ends the chat.
+    Piped,
+}
+
+enum Order {
+    Read,
+    Remember(String),
+}
+
+/// The lines of a chat.
+pub struct Lines {
+    manner: Manner,
+    orders: Sender<Order>,
+    lines: Receiver<io::Result<Line>>,
+    /// Whether a line was asked for that has not come yet.
+    asked: bool,
+    /// The terminal as it was before the editor changed it.
+    modes: Option<Modes>,
+}
+
+impl Lines {
+    /// Starts to read from `source`, line by line, each when it is asked for.
+    pub fn start(mut source: impl LineSource + 'static, manner: Manner) -> Self {
+        let (orders, received) = mpsc::channel();
+        let (sender, lines) = mpsc::channel();
+        let modes = match manner {
+            Manner::Edited => Modes::now(),
+            _ => None,
+        };
+        std::thread::spawn(move || {
+            for order in received {
+                match order {
+                    Order::Remember(line) => source.remember(&line),
+                    // Whoever asked is gone, and so is the chat.
+                    Order::Read if sender.send(source.read()).is_err() => return,
+                    Order::Read => {}
+                }
+            }
+        });
+        Self {
+            manner,
+            orders,
+            lines,
+            asked: false,
+            modes,
+        }
+    }
+
+    /// The next line. A signal that ends the chat is an error of its kind.
+    pub fn read(&mut self, ui: &mut Ui, signals: &Signals) -> Result<Line> {
+        if let Manner::Typed(prompt) = self.manner {
+            ui.talk_raw(prompt.as_bytes());
+        }
+        if !self.asked {
+            // A reader that has died shows as a line that never comes.
+            self.asked = self.orders.send(Order::Read).is_ok();
+        }
+        loop {
+            match self.lines.recv_timeout(LOOK) {
+                Ok(Ok(line)) => {
+                    self.asked = false;
+                    return Ok(line);
+                }
+                Ok(Err(error)) => {
+                    self.asked = false;
+                    // A terminal that is gone fails the read, too; the signal says more.
+                    self.heed(ui, signals)?;
+                    return Err(
+                        Error::new(Kind::Io, "cannot read what is typed").why(describe(&error))
+                    );
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    if let Some(line) = self.heed(ui, signals)? {
+                        return Ok(line);
+                    }
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(Error::new(Kind::Bug, "the line editor has stopped"));
+                }
+            }
+        }
+    }
+
+    /// Keeps a line for the next time.
+    pub fn remember(&self, line: &str) {
+        // A history that cannot be kept is no reason not to chat.
+        let _ = self.orders.send(Order::Remember(line.to_owned()));
+    }
+
+    /// What a signal that has arrived means here.
+    fn heed(&self, ui: &mut Ui, signals: &Signals) -> Result<Option<Line>> {
+        if self.manner != Manner::Piped && signals.pending() == Some(Signal::Interrupt) {
+            signals.take_interrupt();
+            if signals.pending().is_none() {
+                // With an editor Ctrl-C is a key, so this one was meant for a reply that
+                // has just ended.
+                let typed = matches!(self.manner, Manner::Typed(_));
+                return Ok(typed.then_some(Line::Interrupt));
+            }
+        }
+        let Some(signal) = signals.pending() else {
+            return Ok(None);
+        };
+        if let Some(modes) = &self.modes {
+            // The editor sits in its read and will never clean up.
+            modes.restore();
+            let _ = ui.data(b"\x1b[?2004l\n");
+        }
+        Err(Error::of_signal(signal))
+    }
+}
+
+/// Plain lines, from a pipe, a file, or a terminal without an editor. A line that ends in a
+/// backslash goes on in the next one here, too.
+pub struct PlainLines(Box<dyn BufRead + Send>);
+
+impl PlainLines {
+    /// Reads from `reader`.
+    pub fn new(reader: Box<dyn BufRead + Send>) -> Self {
+        Self(reader)
+    }
+}
+
+impl LineSource for PlainLines {
+    fn read(&mut self) -> io::Result<Line> {
+        let mut text = String::new();
+        loop {
+            let mut line = String::new();
+            if self.0.read_line(&mut line)? == 0 {
+                // A backslash at the very end continues nothing.
+                return Ok(match text.strip_suffix('\n') {
+                    Some(text) => Line::Text(text.to_owned()),
+                    None => Line::End,
+                });
+            }
+            let line = line
+                .strip_suffix('\n')
+                .map_or(line.as_str(), |line| line.trim_end_matches('\r'));
+            let Some(begun) = line.strip_suffix('\\') else {
+                text.push_str(line);
+                return Ok(Line::Text(text));
+            };
+            text.push_str(begun);
+            text.push('\n');
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_lines_continue_after_a_backslash() {
+        let input: &[u8] = b"one\ntwo \\\nthree\r\n\na\\b\\\n\\\nc\nlast";
+        let mut lines = PlainLines::new(Box::new(input));
+        let mut next = || lines.read().unwrap();
+        assert_eq!(next(), Line::Text("one".into()));
+        assert_eq!(next(), Line::Text("two \nthree".into()));
+        assert_eq!(next(), Line::Text(String::new()));
+        assert_eq!(next(), Line::Text("a\\b\n\nc".into()));
+        assert_eq!(next(), Line::Text("last".into()));
+        assert_eq!(next(), Line::End);
+    }
+
+    #[test]
+    fn a_backslash_at_the_very_end_continues_nothing() {
+        let input: &[u8] = b"last \\";
+        let mut lines = PlainLines::new(Box::new(input));
+        assert_eq!(lines.read().unwrap(), Line::Text("last ".into()));
+        assert_eq!(lines.read().unwrap(), Line::End);
+    }
+}
