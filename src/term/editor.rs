@@ -14,7 +14,7 @@ use rustyline::history::FileHistory;
 use rustyline::validate::Validator;
 use rustyline::{
     Cmd, ColorMode, CompletionType, ConditionalEventHandler, Config, Context, Editor, Event,
-    EventContext, EventHandler, Helper, KeyCode, KeyEvent, Modifiers, Movement, RepeatCount,
+    EventContext, EventHandler, Helper, KeyCode, KeyEvent, Modifiers, RepeatCount,
 };
 
 use super::clean::clean_line;
@@ -23,6 +23,9 @@ use super::table;
 
 /// The first line of a history file, which says that line feeds in an entry are escaped.
 pub const HISTORY_HEADER: &str = "#V2\n";
+
+/// The prompt of a further line of the same text.
+const GOES_ON: &str = "… ";
 
 /// A word that Tab offers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,15 +96,37 @@ impl TerminalLines {
 
 impl LineSource for TerminalLines {
     fn read(&mut self) -> io::Result<Line> {
-        match self.editor.readline(self.prompt) {
-            Ok(text) => Ok(Line::Text(text)),
-            Err(ReadlineError::Interrupted) => Ok(if self.discards.load(Ordering::SeqCst) {
-                Line::Discarded
+        let mut begun = String::new();
+        loop {
+            let prompt = if begun.is_empty() {
+                self.prompt
             } else {
-                Line::Interrupt
-            }),
-            Err(ReadlineError::Eof) => Ok(Line::End),
-            Err(error) => Err(to_io(error)),
+                GOES_ON
+            };
+            match self.editor.readline(prompt) {
+                // Only the end counts: backslashes inside pasted text are the person's own.
+                Ok(text) => match text.strip_suffix('\\') {
+                    Some(text) => {
+                        begun.push_str(text);
+                        begun.push('\n');
+                    }
+                    None => return Ok(Line::Text(begun + &text)),
+                },
+                Err(ReadlineError::Interrupted) => {
+                    let discards = !begun.is_empty() || self.discards.load(Ordering::SeqCst);
+                    return Ok(if discards {
+                        Line::Discarded
+                    } else {
+                        Line::Interrupt
+                    });
+                }
+                Err(ReadlineError::Eof) if begun.is_empty() => return Ok(Line::End),
+                // Nothing follows after all.
+                Err(ReadlineError::Eof) => {
+                    return Ok(Line::Text(begun.trim_end_matches('\n').to_owned()));
+                }
+                Err(error) => return Err(to_io(error)),
+            }
         }
     }
 
@@ -122,31 +147,12 @@ fn to_io(error: ReadlineError) -> io::Error {
 }
 
 fn bind_keys(editor: &mut Editor<Assistant, FileHistory>, discards: &Arc<AtomicBool>) {
-    let enter = || EventHandler::Conditional(Box::new(Enter));
-    editor.bind_sequence(KeyEvent(KeyCode::Enter, Modifiers::NONE), enter());
-    // What was typed ahead of the prompt ends its lines with a line feed.
-    editor.bind_sequence(KeyEvent::ctrl('J'), enter());
     editor.bind_sequence(KeyEvent(KeyCode::Enter, Modifiers::ALT), Cmd::Newline);
     let interrupt = Interrupt(Arc::clone(discards));
     editor.bind_sequence(
         KeyEvent::ctrl('C'),
         EventHandler::Conditional(Box::new(interrupt)),
     );
-}
-
-/// Enter: a backslash at the end becomes a line feed. Done on the key and not afterwards, so
-/// that pasted text keeps its backslashes.
-struct Enter;
-
-impl ConditionalEventHandler for Enter {
-    fn handle(&self, _: &Event, _: RepeatCount, _: bool, context: &EventContext) -> Option<Cmd> {
-        let continues = context.pos() == context.line().len() && context.line().ends_with('\\');
-        Some(if continues {
-            Cmd::Replace(Movement::BackwardChar(1), Some("\n".to_owned()))
-        } else {
-            Cmd::AcceptLine
-        })
-    }
 }
 
 /// Ctrl-C: notes whether it throws something away.

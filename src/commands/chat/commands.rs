@@ -22,7 +22,11 @@ impl Chat<'_> {
     /// Carries out a slash command.
     pub(super) fn command(&mut self, name: &str, rest: &str, context: &mut Context) -> Result<()> {
         match name {
-            "/help" => answer(&slash::help(), context),
+            "/help" => {
+                answer(&slash::help(), context)?;
+                self.end_turn(context);
+                Ok(())
+            }
             "/new" => {
                 let before = self.id.take();
                 self.next = 1;
@@ -104,6 +108,7 @@ impl Chat<'_> {
                 .ui
                 .aside(&format!("({more} more: /list TEXT, or `pachat list`)"));
         }
+        self.end_turn(context);
         Ok(())
     }
 
