@@ -1,5 +1,10 @@
 //! `pachat chat` with a program at the other end: each line of standard input is a prompt,
 //! and only replies come out.
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "helpers of tests are tests, too"
+)]
 
 mod common;
 
@@ -159,7 +164,7 @@ fn commands_keep_standard_output_for_the_replies() {
     let (_server, sandbox) = sandbox([Script::reply("ok")]);
     let ran = sandbox.run_with(&CHAT, "hello\n/help\n/list\n/usage\n/model\n");
     assert_eq!((ran.stdout.as_str(), ran.code), ("ok\n", 0));
-    for said in ["/retry", "hello", "1 replies, 1 of them", "a/b"] {
+    for said in ["/retry", "hello", "1 reply, 1 with token counts", "a/b"] {
         assert!(ran.stderr.contains(said), "{said}: {}", ran.stderr);
     }
 }

@@ -126,8 +126,13 @@ fn killed_at_any_moment_of_a_reply_nothing_is_lost() {
         assert_eq!(conversation[0]["content"], prompt.as_str(), "round {round}");
         let reply = &conversation[1];
         if killed && reply["role"] == "assistant" {
-            assert_eq!(reply["state"], "interrupted", "round {round}");
             let kept = reply["content"].as_str().unwrap();
+            // The kill may come between the end of the reply and the end of the process.
+            let whole = reply["state"] == "complete" && kept.ends_with("piece 39 é🙂\n");
+            assert!(
+                whole || reply["state"] == "interrupted",
+                "round {round}: {reply}"
+            );
             assert!(
                 kept.starts_with(seen.as_str()),
                 "round {round}: seen {seen:?}, kept {kept:?}"

@@ -2,6 +2,11 @@
 //!
 //! Every step waits for an event: text on the terminal, a request at the server, a gate.
 #![cfg(unix)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "helpers of tests are tests, too"
+)]
 
 mod common;
 

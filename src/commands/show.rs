@@ -1,5 +1,6 @@
 //! How a reply is shown while it comes.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -152,10 +153,10 @@ pub(super) fn usage_line(reply: &Message) -> String {
                 count(completion)
             );
             if let Some(cached) = figures.cached_tokens.filter(|&cached| cached > 0) {
-                text.push_str(&format!(", {cached} cached"));
+                let _ = write!(text, ", {cached} cached");
             }
             if let Some(reasoning) = figures.reasoning_tokens.filter(|&tokens| tokens > 0) {
-                text.push_str(&format!(", {reasoning} reasoning"));
+                let _ = write!(text, ", {reasoning} reasoning");
             }
             parts.push(text);
         }

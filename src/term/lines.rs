@@ -59,7 +59,7 @@ enum Order {
 pub struct Lines {
     manner: Manner,
     orders: Sender<Order>,
-    lines: Receiver<io::Result<Line>>,
+    incoming: Receiver<io::Result<Line>>,
     /// Whether a line was asked for that has not come yet.
     asked: bool,
     /// The terminal as it was before the editor changed it.
@@ -70,7 +70,7 @@ impl Lines {
     /// Starts to read from `source`, line by line, each when it is asked for.
     pub fn start(mut source: impl LineSource + 'static, manner: Manner) -> Self {
         let (orders, received) = mpsc::channel();
-        let (sender, lines) = mpsc::channel();
+        let (sender, incoming) = mpsc::channel();
         let modes = match manner {
             Manner::Edited => Modes::now(),
             _ => None,
@@ -88,7 +88,7 @@ impl Lines {
         Self {
             manner,
             orders,
-            lines,
+            incoming,
             asked: false,
             modes,
         }
@@ -104,7 +104,7 @@ impl Lines {
             self.asked = self.orders.send(Order::Read).is_ok();
         }
         loop {
-            match self.lines.recv_timeout(LOOK) {
+            match self.incoming.recv_timeout(LOOK) {
                 Ok(Ok(line)) => {
                     self.asked = false;
                     return Ok(line);
@@ -217,5 +217,63 @@ mod tests {
         let mut lines = PlainLines::new(Box::new(input));
         assert_eq!(lines.read().unwrap(), Line::Text("last ".into()));
         assert_eq!(lines.read().unwrap(), Line::End);
+    }
+
+    /// A source whose line comes when the test says so.
+    struct Slow(Receiver<Line>);
+
+    impl LineSource for Slow {
+        fn read(&mut self) -> io::Result<Line> {
+            self.0.recv().map_err(io::Error::other)
+        }
+    }
+
+    fn ui() -> Ui {
+        use crate::platform::Output;
+        use crate::term::ui::{Colour, Talk};
+        let output = || Output {
+            writer: Box::new(io::sink()),
+            is_terminal: true,
+            size: None,
+        };
+        Ui::new(output(), output(), Talk::Normal, Colour::default())
+    }
+
+    #[test]
+    fn ctrl_c_ends_a_wait_for_a_program_and_not_for_a_person() {
+        for manner in [Manner::Piped, Manner::Typed("> ")] {
+            let (sender, receiver) = mpsc::channel();
+            let mut lines = Lines::start(Slow(receiver), manner);
+            let signals = Signals::default();
+            signals.raise_interrupt();
+            match lines.read(&mut ui(), &signals) {
+                Ok(line) => {
+                    assert_eq!((manner, line), (Manner::Typed("> "), Line::Interrupt));
+                    // The read goes on; its line is not lost.
+                    sender.send(Line::Text("late".into())).unwrap();
+                    let line = lines.read(&mut ui(), &signals).unwrap();
+                    assert_eq!(line, Line::Text("late".into()));
+                }
+                Err(error) => {
+                    assert_eq!((manner, error.kind()), (Manner::Piped, Kind::Interrupted));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_late_ctrl_c_does_not_reach_past_the_editor() {
+        let (sender, receiver) = mpsc::channel();
+        let mut lines = Lines::start(Slow(receiver), Manner::Edited);
+        let signals = Signals::default();
+        signals.raise_interrupt();
+        let (seen, last) = (signals.clone(), Line::Text("typed".into()));
+        std::thread::spawn(move || {
+            while seen.pending().is_some() {
+                std::thread::yield_now();
+            }
+            sender.send(Line::Text("typed".into())).unwrap();
+        });
+        assert_eq!(lines.read(&mut ui(), &signals).unwrap(), last);
     }
 }

@@ -175,16 +175,14 @@ impl Ui {
         };
         let mut text = format!("{red}pachat:{off} {}\n", clean_line(&error.headline()));
         if let Some(path) = error.path_ref() {
-            text.push_str(&format!(
-                "  file: {}\n",
-                clean_line(&path.display().to_string())
-            ));
+            let path = path.display().to_string();
+            text.extend(["  file: ", &clean_line(&path), "\n"]);
         }
         if let Some(cause) = error.cause_text() {
-            text.push_str(&format!("  cause: {}\n", clean_line(cause)));
+            text.extend(["  cause: ", &clean_line(cause), "\n"]);
         }
         if let Some(hint) = error.hint_text() {
-            text.push_str(&format!("  hint: {}\n", clean_line(hint)));
+            text.extend(["  hint: ", &clean_line(hint), "\n"]);
         }
         let _ = self.stderr.writer.write_all(text.as_bytes());
     }

@@ -44,3 +44,61 @@ impl Waiting {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::platform::Output;
+    use crate::term::ui::{Colour, Talk};
+    use std::io::{self, Write};
+    use std::sync::{Arc, Mutex};
+
+    #[derive(Clone, Default)]
+    struct Shown(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Shown {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What a terminal 30 columns wide, or a pipe, gets during a wait of three seconds.
+    fn shown(is_terminal: bool, what: &str) -> String {
+        let shown = Shown::default();
+        let output = || Output {
+            writer: Box::new(shown.clone()),
+            is_terminal,
+            size: Some((30, 10)),
+        };
+        let mut ui = Ui::new(output(), output(), Talk::Normal, Colour::default());
+        let mut waiting = Waiting::default();
+        for milliseconds in [20, 1999, 2000, 2020, 2990, 3000] {
+            waiting.tick(&mut ui, what, Duration::from_millis(milliseconds));
+        }
+        waiting.clear(&mut ui);
+        waiting.clear(&mut ui);
+        let bytes = shown.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn it_counts_in_place_and_leaves_no_trace() {
+        assert_eq!(
+            shown(true, "waiting for a/b"),
+            "\r\x1b[Kwaiting for a/b … 2 s\r\x1b[Kwaiting for a/b … 3 s\r\x1b[K"
+        );
+        assert_eq!(shown(false, "waiting for a/b"), "");
+    }
+
+    #[test]
+    fn it_never_wraps() {
+        use unicode_width::UnicodeWidthStr;
+        let text = shown(true, "waiting for a/very-long-name-of-a-日本-model");
+        let widest = text.split("\r\x1b[K").map(UnicodeWidthStr::width).max();
+        assert!(widest < Some(30), "{text:?}");
+    }
+}

@@ -254,7 +254,8 @@ impl Chat<'_> {
         let conversation = self.read()?;
         let replies = conversation
             .all()
-            .filter(|(message, _)| message.role == Role::Assistant);
+            .filter(|(message, _)| message.role == Role::Assistant)
+            .count();
         let figures: Vec<_> = conversation
             .all()
             .filter_map(|(message, _)| message.usage.as_ref())
@@ -272,9 +273,9 @@ impl Chat<'_> {
             .cost()
             .map_or("cost n/a".to_owned(), Usd::rounded);
         context.ui.aside(&format!(
-            "{} replies, {} of them with token counts: {prompt} prompt + {reply} reply tokens; {cost}",
-            replies.count(),
-            figures.len()
+            "{replies} {}, {} with token counts: {prompt} prompt + {reply} reply tokens; {cost}",
+            if replies == 1 { "reply" } else { "replies" },
+            figures.len(),
         ));
         Ok(())
     }

@@ -1,5 +1,7 @@
 //! The commands inside a chat: what they are called, and what was typed.
 
+use std::fmt::Write as _;
+
 /// A slash command: its name, what may follow, what it does.
 pub(super) struct Slash {
     pub(super) name: &'static str,
@@ -137,7 +139,7 @@ pub(super) fn help() -> String {
     let mut out = String::new();
     for slash in &ALL {
         let usage = format!("{} {}", slash.name, slash.argument);
-        out.push_str(&format!("  {usage:<18}{}\n", slash.help));
+        let _ = writeln!(out, "  {usage:<18}{}", slash.help);
     }
     out.push_str(
         "\n  Ctrl-C stops a reply and keeps what has arrived; Ctrl-D leaves.\n  \
