@@ -24,6 +24,10 @@ use crate::term::table::{self, Align, Column};
         pachat list --search 'borrow checker'\n  \
         pachat list --json | jq -r '.conversations[] | select(.state != \"complete\") | .id'"
 )]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of the command line"
+)]
 pub struct ListArgs {
     /// Show only conversations that contain this text in a message or the title, ignoring case
     #[arg(long, value_name = "TEXT")]

@@ -38,6 +38,10 @@ use super::show::{Manner, Show, json_line, usage_line};
         pachat send -c 'shorter, please'\n  \
         pachat send -x 'a one-line awk that sums column 3' | sh"
 )]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of the command line"
+)]
 pub struct SendArgs {
     /// The prompt; `-` stands for standard input
     #[arg(value_name = "PROMPT")]
