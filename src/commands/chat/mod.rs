@@ -216,6 +216,7 @@ impl<'a> Chat<'a> {
                     return Ok(());
                 }
                 Line::Interrupt => {
+                    self.end_line(context);
                     context.ui.aside("(Ctrl-D leaves)");
                     continue;
                 }
