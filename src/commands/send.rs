@@ -231,7 +231,9 @@ fn begin(
         let system = args.system.clone().or_else(|| header.system.clone());
         session::check_size(&writer, prompt, context)?;
         let ask = ask(args, models, system, context);
-        connection.check_money(&ask, &writer.conversation, prompt, args.max_cost, context)?;
+        if let Some(limit) = args.max_cost {
+            connection.check_cost(limit, &ask, &writer.conversation, prompt, context)?;
+        }
         writer.prompt(prompt)?;
         return Ok((Keeper::Stored(Box::new(writer)), ask));
     }
@@ -247,9 +249,12 @@ fn begin(
         system: system.clone(),
     };
     let ask = ask(args, models, system, context);
-    let begun = session::in_memory(beginning.clone(), prompt, context)?;
-    connection.check_money(&ask, &begun, "", args.max_cost, context)?;
+    if let Some(limit) = args.max_cost {
+        let begun = session::in_memory(beginning.clone(), prompt, context)?;
+        connection.check_cost(limit, &ask, &begun, "", context)?;
+    }
     let keeper = if args.no_save {
+        let begun = session::in_memory(beginning, prompt, context)?;
         Keeper::Memory(Box::new(begun))
     } else {
         Keeper::Stored(Box::new(session::create(

@@ -230,16 +230,24 @@ impl Connection {
         })
     }
 
-    /// Gets ready to ask these models: checks that there is a key if one is needed, and
-    /// starts to build the client while the caller goes on. Nothing is sent.
+    /// Gets ready to ask these models: checks that there is a key if one is needed and that
+    /// the budget is not used up, and starts to build the client while the caller goes on.
+    /// Nothing is sent.
     pub(super) fn prepare(&mut self, models: &[String], context: &mut Context) -> Result<()> {
         self.to_guide = models.first().is_some_and(|model| model == GUIDE);
         if self.to_guide {
-            self.guide
-                .get_or_insert_with(|| GuideResponder(Guide::new(manual::sections())));
+            self.guide.get_or_insert_with(GuideResponder::new);
             return Ok(());
         }
-        self.server(context)?.require_key()
+        let server = self.server(context)?;
+        server.require_key()?;
+        let (daily, monthly) = context.settings.cost_limits();
+        let budget = Budget { daily, monthly };
+        if !server.profile.has_account() || budget == Budget::default() {
+            return Ok(());
+        }
+        let spent = money::spent(&context.store(), context.clock.now(), &context.clock.zone())?;
+        money::check_budget(&budget, &spent)
     }
 
     /// Whoever answers. [`Connection::prepare`] was called before.
@@ -250,26 +258,19 @@ impl Connection {
         }
     }
 
-    /// Refuses what the budget does not allow, before anything is stored or sent. What a server
-    /// of one's own answers is not paid for.
-    pub(super) fn check_money(
+    /// Refuses a request that might cost more than `limit`, before anything is stored or sent.
+    pub(super) fn check_cost(
         &mut self,
+        limit: Usd,
         ask: &Ask,
         conversation: &Conversation,
         prompt: &str,
-        max_cost: Option<Usd>,
         context: &mut Context,
     ) -> Result<()> {
+        // What a server of one's own answers is not paid for.
         if self.to_guide || !self.server(context)?.profile.has_account() {
             return Ok(());
         }
-        let (daily, monthly) = context.settings.cost_limits();
-        let budget = Budget { daily, monthly };
-        if budget != Budget::default() {
-            let spent = money::spent(&context.store(), context.clock.now(), &context.clock.zone())?;
-            money::check_budget(&budget, &spent)?;
-        }
-        let Some(limit) = max_cost else { return Ok(()) };
         let request = turn::request(ask, conversation, false);
         let context_bytes: usize = request
             .messages
@@ -283,7 +284,7 @@ impl Connection {
         };
         let (store, now) = (context.store(), context.clock.now());
         let client = self.client(context)?;
-        let found = catalogue::models(&store, client, now, catalogue::Freshness::Hour)?;
+        let found = catalogue::models(&store, client, now, Freshness::Hour)?;
         money::check_cost(limit, &order, &found.models)
     }
 

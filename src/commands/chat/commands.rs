@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::commands::list::when;
-use crate::commands::session::known_models;
+use crate::commands::session::{known_models, spent_line};
 use crate::context::Context;
 use crate::model::error::{Error, Kind, Result};
 use crate::model::record::{Role, Set};
@@ -273,9 +273,10 @@ impl Chat<'_> {
             .cost()
             .map_or("cost n/a".to_owned(), Usd::rounded);
         context.ui.aside(&format!(
-            "{replies} {}, {} with token counts: {prompt} prompt + {reply} reply tokens; {cost}",
+            "{replies} {}, {} with token counts: {prompt} prompt + {reply} reply tokens; {cost}{}",
             if replies == 1 { "reply" } else { "replies" },
             figures.len(),
+            spent_line(context),
         ));
         Ok(())
     }

@@ -85,6 +85,9 @@ impl Chat<'_> {
         drop(hushed);
         // The prompt is there, whatever became of the reply.
         self.next = keeper.conversation().next_number();
+        if let Ok(outcome) = &answered {
+            self.connection.reconcile(&mut keeper, outcome);
+        }
         // Given back before anybody reads about the end of the reply.
         drop(keeper);
         let outcome = answered?;
