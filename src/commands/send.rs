@@ -148,7 +148,7 @@ pub(super) fn temperature(text: &str) -> Result<f64, String> {
     }
 }
 
-fn key_value(text: &str) -> Result<(String, serde_json::Value), String> {
+pub(super) fn key_value(text: &str) -> Result<(String, serde_json::Value), String> {
     let (key, value) = text.split_once('=').ok_or("write it as KEY=VALUE")?;
     if key.is_empty() {
         return Err("the key is empty".into());

@@ -69,6 +69,10 @@ pub struct ChatArgs {
     /// Randomness of the replies, from 0 to 2
     #[arg(long, value_name = "T", value_parser = super::send::temperature)]
     pub temperature: Option<f64>,
+
+    /// Add a field to each request; the value is JSON, or else text
+    #[arg(long = "option", value_name = "KEY=VALUE", value_parser = super::send::key_value)]
+    pub options: Vec<(String, serde_json::Value)>,
 }
 
 /// Carries out `chat`.

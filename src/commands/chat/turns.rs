@@ -64,7 +64,7 @@ impl Chat<'_> {
             models,
             max_tokens: self.args.max_tokens.or(context.settings.max_tokens()),
             temperature: self.args.temperature.or(context.settings.temperature()),
-            options: serde_json::Map::new(),
+            options: self.args.options.iter().cloned().collect(),
             stream: true,
             keep_partial: self.keep_partial,
         };
