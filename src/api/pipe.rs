@@ -60,6 +60,8 @@ struct State {
     end: Option<Result<(), Trouble>>,
     /// Whether the end has been told to somebody.
     ended: bool,
+    /// Whether the caller sleeps until something arrives.
+    asleep: bool,
     interest: Interest,
 }
 
@@ -78,6 +80,17 @@ impl Shared {
         // The state is whole between any two statements that change it.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Wakes the caller if it sleeps. A wake-up is a system call whether anybody sleeps or
+    /// not, and a burst is thousands of arrivals; it comes after the lock is free, or who
+    /// wakes would go straight back to sleep on the lock.
+    fn wake(&self, mut state: MutexGuard<'_, State>) {
+        let asleep = std::mem::take(&mut state.asleep);
+        drop(state);
+        if asleep {
+            self.arrived.notify_one();
+        }
+    }
 }
 
 /// The two ends of a new pipe.
@@ -88,6 +101,7 @@ pub(super) fn pipe() -> (Producer, Consumer) {
             bytes: Vec::new(),
             end: None,
             ended: false,
+            asleep: false,
             interest: Interest::Reading,
         }),
         arrived: Condvar::new(),
@@ -103,8 +117,9 @@ pub(super) struct Producer(Arc<Shared>);
 impl Producer {
     /// Hands over the beginning.
     pub(super) fn head(&self, head: Head) {
-        self.0.state().head = Some(head);
-        self.0.arrived.notify_one();
+        let mut state = self.0.state();
+        state.head = Some(head);
+        self.0.wake(state);
     }
 
     /// Hands over bytes, after waiting for room.
@@ -117,7 +132,7 @@ impl Producer {
                 }
                 if state.bytes.len() < CAPACITY {
                     state.bytes.extend_from_slice(bytes);
-                    self.0.arrived.notify_one();
+                    self.0.wake(state);
                     return;
                 }
             }
@@ -132,7 +147,7 @@ impl Producer {
             state.ended = true;
             state.end = Some(end);
         }
-        self.0.arrived.notify_one();
+        self.0.wake(state);
     }
 
     /// Returns as soon as reading on is pointless.
@@ -167,12 +182,17 @@ impl Consumer {
     pub(super) fn wait(&mut self, buffer: &mut Vec<u8>, patience: Duration) -> Arrival {
         let mut state = self.0.state();
         if !state.has_news() {
+            let nothing = |state: &mut State| {
+                state.asleep = !state.has_news();
+                state.asleep
+            };
             state = self
                 .0
                 .arrived
-                .wait_timeout_while(state, patience, |state| !state.has_news())
+                .wait_timeout_while(state, patience, nothing)
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
+            state.asleep = false;
         }
         if let Some(head) = state.head.take() {
             return Arrival::Head(head);
