@@ -127,43 +127,50 @@ fn headers(endpoint: &Endpoint) -> Result<HeaderMap, Trouble> {
 }
 
 /// rustls with ring. Roots are compiled in, unless certificates were named; a connection
-/// that is not encrypted needs none, which saves building the store.
+/// that is not encrypted needs none, which saves reading them.
 fn tls(endpoint: &Endpoint, proxied: bool) -> Result<rustls::ClientConfig, Trouble> {
+    let roots = if endpoint.base_url.is_https() || proxied {
+        roots(endpoint)?
+    } else {
+        RootCertStore::empty()
+    };
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| Trouble::setup(error.to_string(), None))?;
+    Ok(config.with_root_certificates(roots).with_no_client_auth())
+}
+
+/// Whom to trust: the certificates that were named, or else the compiled-in ones.
+fn roots(endpoint: &Endpoint) -> Result<RootCertStore, Trouble> {
     let network = &endpoint.network;
     let mut roots = RootCertStore::empty();
     let file = endpoint
         .ca_file
         .as_ref()
         .or(network.certificate_file.as_ref());
-    let named = endpoint.ca_file.is_some()
-        || network.certificate_file.is_some()
-        || !network.certificate_directories.is_empty();
-    if named {
-        let mut certificates = Vec::new();
-        if let Some(file) = file {
-            let loaded = rustls_native_certs::load_certs_from_paths(Some(file), None);
-            if loaded.certs.is_empty() {
-                let why = loaded.errors.first().map_or_else(
-                    || "there is no certificate in the file".to_owned(),
-                    ToString::to_string,
-                );
-                return Err(Trouble::setup(why, Some(file.clone())));
-            }
-            certificates.extend(loaded.certs);
-        }
-        for directory in &network.certificate_directories {
-            certificates
-                .extend(rustls_native_certs::load_certs_from_paths(None, Some(directory)).certs);
-        }
-        roots.add_parsable_certificates(certificates);
-    } else if endpoint.base_url.is_https() || proxied {
+    if file.is_none() && network.certificate_directories.is_empty() {
         roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+        return Ok(roots);
     }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| Trouble::setup(error.to_string(), None))?;
-    Ok(config.with_root_certificates(roots).with_no_client_auth())
+    let mut certificates = Vec::new();
+    if let Some(file) = file {
+        let loaded = rustls_native_certs::load_certs_from_paths(Some(file), None);
+        if loaded.certs.is_empty() {
+            let why = loaded.errors.first().map_or_else(
+                || "there is no certificate in the file".to_owned(),
+                ToString::to_string,
+            );
+            return Err(Trouble::setup(why, Some(file.clone())));
+        }
+        certificates.extend(loaded.certs);
+    }
+    for directory in &network.certificate_directories {
+        certificates
+            .extend(rustls_native_certs::load_certs_from_paths(None, Some(directory)).certs);
+    }
+    roots.add_parsable_certificates(certificates);
+    Ok(roots)
 }
 
 struct Job {
