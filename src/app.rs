@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches};
 
-use crate::cli::{Cli, ColorChoice, Command, Global};
+use crate::cli::{self, Cli, ColorChoice, Command, Global};
 use crate::commands;
 use crate::commands::config::{ConfigAction, ConfigArgs};
 use crate::context::Context;
@@ -102,6 +102,14 @@ fn load_settings(
 }
 
 fn parse(args: &[OsString]) -> std::result::Result<Cli, clap::Error> {
+    let first = args.get(1).and_then(|first| first.to_str());
+    if let Some(mut command) = first.and_then(cli::only) {
+        let parsed = command.try_get_matches_from_mut(args);
+        match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
+            Err(error) if error.kind() != ErrorKind::DisplayVersion => {}
+            done => return done,
+        }
+    }
     let mut command = Cli::command();
     let matches = command.try_get_matches_from_mut(args)?;
     Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))

@@ -111,6 +111,27 @@ pub enum ColorChoice {
     Never,
 }
 
+/// The command line with this subcommand alone, or with none for `--version`; `None` where
+/// `first`, the first argument, is anything else.
+///
+/// All subcommands with all their options take longer to build than everything else that
+/// happens at the start. Whatever this does not accept, the whole command line has to see:
+/// only it can suggest and explain.
+pub fn only(first: &str) -> Option<clap::Command> {
+    let root = || Global::augment_args(clap::Command::new("pachat"));
+    let subcommand = clap::Command::new(first.to_owned());
+    let subcommand = match first {
+        "--version" | "-V" => return Some(root().version(env!("CARGO_PKG_VERSION"))),
+        "chat" => commands::chat::ChatArgs::augment_args(subcommand),
+        "send" => commands::send::SendArgs::augment_args(subcommand),
+        "list" => commands::list::ListArgs::augment_args(subcommand),
+        "export" => commands::export::ExportArgs::augment_args(subcommand),
+        "models" => commands::models::ModelsArgs::augment_args(subcommand),
+        _ => return None,
+    };
+    Some(root().subcommand(subcommand))
+}
+
 /// The subcommands. Each one's texts stand with its arguments.
 #[derive(Debug, Subcommand)]
 #[expect(
