@@ -53,9 +53,7 @@ impl Conversation {
     pub fn parse(bytes: &[u8]) -> Result<Self, String> {
         let whole = memchr::memrchr(b'\n', bytes).map_or(0, |at| at + 1);
         let torn = bytes.len() - whole;
-        let mut lines = bytes[..whole]
-            .split_inclusive(|&byte| byte == b'\n')
-            .enumerate();
+        let mut lines = lines(&bytes[..whole]).enumerate();
         let Some((_, first)) = lines.next() else {
             return Err("it has no complete line".into());
         };
@@ -192,8 +190,18 @@ impl Conversation {
     }
 }
 
+/// The lines of a text that ends with a line feed, without it. `memchr` looks at many bytes
+/// at a time, which a search for one byte by a closure does not.
+fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut start = 0;
+    memchr::memchr_iter(b'\n', text).map(move |end| {
+        let line = &text[start..end];
+        start = end + 1;
+        line
+    })
+}
+
 fn read_line(line: &[u8]) -> Result<Record, String> {
-    let line = line.strip_suffix(b"\n").unwrap_or(line);
     let text = std::str::from_utf8(line).map_err(|_| "it is not UTF-8".to_owned())?;
     Record::parse(text).map_err(|error| error.to_string())
 }
