@@ -8,6 +8,8 @@
 //! Promises: any split of the bytes over [`Parser::feed`] gives the same events; no
 //! allocation per event once the buffers have grown; no event above the limit is held.
 
+use std::borrow::Cow;
+
 use serde::de::IgnoredAny;
 
 /// The mark that ends a stream of chat completions.
@@ -190,8 +192,8 @@ impl Parser {
         if self.has_data {
             // Lines are split before decoding. That is safe because no byte of a multi-byte
             // character, valid or not, is a CR or LF.
-            let name = String::from_utf8_lossy(&self.name);
-            let data = String::from_utf8_lossy(&self.data);
+            let name = decoded(&self.name);
+            let data = decoded(&self.data);
             sink(Event::Message {
                 name: &name,
                 data: &data,
@@ -200,6 +202,15 @@ impl Parser {
         self.data.clear();
         self.name.clear();
         self.has_data = false;
+    }
+}
+
+/// Text that is nearly always valid: `from_utf8` finds that out several times faster than
+/// `from_utf8_lossy`, which looks at one byte after the other.
+fn decoded(bytes: &[u8]) -> Cow<'_, str> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => Cow::Borrowed(text),
+        Err(_) => String::from_utf8_lossy(bytes),
     }
 }
 
@@ -296,29 +307,5 @@ mod tests {
             let pieces: Vec<&[u8]> = cuts.windows(2).map(|cut| &bytes[cut[0]..cut[1]]).collect();
             prop_assert_eq!(&events(&pieces), &whole);
         }
-    }
-
-    /// Not a test of anything but speed: `cargo test --release -- --ignored --nocapture`.
-    #[test]
-    #[ignore = "a measurement"]
-    #[expect(
-        clippy::print_stdout,
-        clippy::cast_precision_loss,
-        reason = "a measurement"
-    )]
-    fn throughput() {
-        let event = b"data: {\"id\":\"gen-1\",\"object\":\"chat.completion.chunk\",\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\" word\"},\"finish_reason\":null}]}\n\n";
-        let bytes = event.repeat((256 << 20) / event.len());
-        let mut parser = Parser::default();
-        let mut count = 0usize;
-        let start = std::time::Instant::now();
-        for chunk in bytes.chunks(16 << 10) {
-            parser.feed(chunk, |_| count += 1).unwrap();
-        }
-        let seconds = start.elapsed().as_secs_f64();
-        println!(
-            "{count} events, {:.0} MB/s",
-            bytes.len() as f64 / seconds / 1e6
-        );
     }
 }
