@@ -59,6 +59,7 @@ pub struct Partial {
     path: PathBuf,
     file: Box<dyn File>,
     len: u64,
+    /// Lines that go out with the next write; empty but for an identity that waits.
     buffer: Vec<u8>,
 }
 
@@ -83,12 +84,13 @@ impl Partial {
             len: 0,
             buffer: Vec::new(),
         };
-        partial.write(&Head {
+        partial.add(&Head {
             version: 1,
             n,
             at,
             model: model.map(Cow::Borrowed),
         })?;
+        partial.write()?;
         Ok(partial)
     }
 
@@ -97,16 +99,18 @@ impl Partial {
         fn some(text: &str) -> Option<Cow<'_, str>> {
             (!text.is_empty()).then_some(Cow::Borrowed(text))
         }
-        self.write(&Piece {
+        self.add(&Piece {
             text: some(&delta.text),
             reasoning: some(&delta.reasoning),
             ..Piece::default()
-        })
+        })?;
+        self.write()
     }
 
-    /// Keeps what is known about who answers.
+    /// Keeps what is known about who answers, in the same write as the next piece: where
+    /// none follows there is no reply to say it of.
     pub fn identity(&mut self, identity: &Identity) -> Result<()> {
-        self.write(&Piece {
+        self.add(&Piece {
             generation_id: identity.generation_id.as_deref().map(Cow::Borrowed),
             model: identity.model.as_deref().map(Cow::Borrowed),
             provider: identity.provider.as_deref().map(Cow::Borrowed),
@@ -114,15 +118,21 @@ impl Partial {
         })
     }
 
-    fn write(&mut self, line: &impl Serialize) -> Result<()> {
-        self.buffer.clear();
+    fn add(&mut self, line: &impl Serialize) -> Result<()> {
         serde_json::to_writer(&mut self.buffer, line).map_err(|error| {
             Error::new(Kind::Bug, "cannot write down a piece of a reply").cause(error)
         })?;
         self.buffer.push(b'\n');
-        match self.file.write_all(&self.buffer) {
+        Ok(())
+    }
+
+    fn write(&mut self) -> Result<()> {
+        let written = self.file.write_all(&self.buffer);
+        let len = self.buffer.len() as u64;
+        self.buffer.clear();
+        match written {
             Ok(()) => {
-                self.len += self.buffer.len() as u64;
+                self.len += len;
                 Ok(())
             }
             Err(error) => {
