@@ -274,9 +274,9 @@ def conversation(data, count):
     ]  # fmt: skip
     messages = []
     for n in range(1, count + 1):
-        # From 80 to 2,000 characters, in no order but the same every time.
-        length = 80 + (n * 7919) % 1921
-        text = " ".join(words[(n + place) % len(words)] for place in range(length // 6))[:length]
+        # From 80 to 2,000 characters, short ones more often; the same every time.
+        length = 80 + round(1920 * ((n * 7919) % 1921 / 1920) ** 2)
+        text = " ".join(words[(n + place) % len(words)] for place in range(length // 3))[:length]
         role = "user" if n % 2 else "assistant"
         line = {"type": "message", "n": n, "role": role, "content": text, "at": "2026-08-22T09:41:08Z"}
         if role == "assistant":
