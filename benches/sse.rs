@@ -1,5 +1,4 @@
 //! How fast the parser of event streams is: `cargo bench --bench sse`.
-#![expect(missing_docs, reason = "a program")]
 
 use std::time::Instant;
 

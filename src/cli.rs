@@ -147,3 +147,49 @@ pub enum Command {
     Config(commands::config::ConfigArgs),
     Completions(commands::completions::CompletionsArgs),
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::FromArgMatches;
+
+    use super::*;
+
+    #[test]
+    fn a_subcommand_alone_reads_what_the_whole_command_line_reads() {
+        for line in [
+            "chat",
+            "chat -m a/b --no-color-not-an-option",
+            "send -c -m a/b --max-tokens 7 --data-dir d -vv 'why?'",
+            "send --quiet --verbose x",
+            "send -q - --option a=1",
+            "list --all -n 3 --json --color never",
+            "list --all --archived",
+            "export last --format markdown",
+            "models --refresh",
+        ] {
+            let args: Vec<&str> = std::iter::once("pachat").chain(line.split(' ')).collect();
+            let mut alone = only(args[1]).unwrap();
+            let alone = alone
+                .try_get_matches_from_mut(&args)
+                .and_then(|matches| Cli::from_arg_matches(&matches));
+            let whole = Cli::try_parse_from(&args);
+            match (alone, whole) {
+                (Ok(alone), Ok(whole)) => {
+                    assert_eq!(format!("{alone:?}"), format!("{whole:?}"));
+                }
+                (alone, whole) => assert_eq!(alone.is_err(), whole.is_err(), "{line}"),
+            }
+        }
+    }
+
+    #[test]
+    fn both_forms_say_the_same_version() {
+        let args = ["pachat", "--version"];
+        let alone = only(args[1]).unwrap().try_get_matches_from(args);
+        let whole = Cli::try_parse_from(args);
+        assert_eq!(
+            alone.unwrap_err().to_string(),
+            whole.unwrap_err().to_string()
+        );
+    }
+}

@@ -126,10 +126,12 @@ fn headers(endpoint: &Endpoint) -> Result<HeaderMap, Trouble> {
     Ok(headers)
 }
 
-/// rustls with ring. Roots are compiled in, unless certificates were named; a connection
-/// that is not encrypted needs none, which saves reading them.
+/// rustls with ring. A connection that is not encrypted needs no roots, and the variables
+/// of the environment, which many machines set for every program, are not worth reading all
+/// certificates for it. A file in pachat's own settings is: it must not be wrong unnoticed.
 fn tls(endpoint: &Endpoint, proxied: bool) -> Result<rustls::ClientConfig, Trouble> {
-    let roots = if endpoint.base_url.is_https() || proxied {
+    let encrypted = endpoint.base_url.is_https() || proxied;
+    let roots = if encrypted || endpoint.ca_file.is_some() {
         roots(endpoint)?
     } else {
         RootCertStore::empty()

@@ -213,3 +213,17 @@ fn logarithm(mut number: f32) -> f32 {
 fn to_f32(count: usize) -> f32 {
     count as f32
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_logarithm_is_that_of_the_library() {
+        for step in 0..10_000_u16 {
+            let number = 1.0 + f32::from(step) / 16.0;
+            let difference = logarithm(number) - number.ln();
+            assert!(difference.abs() < 2e-6, "{number}: {difference}");
+        }
+    }
+}
