@@ -1,9 +1,10 @@
-//! Start-up, always in this order: completion, command line, logging, settings, checks that
+//! Start-up, always in this order: completion, command line, settings, logging, checks that
 //! cost nothing, the command. Then the exit code.
 
 use std::ffi::OsString;
 use std::io::Write as _;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches};
@@ -12,12 +13,13 @@ use crate::cli::{self, Cli, ColorChoice, Command, Global};
 use crate::commands;
 use crate::commands::config::{ConfigAction, ConfigArgs};
 use crate::context::Context;
+use crate::logging;
 use crate::model::error::{Error, Kind, Result};
-use crate::model::secret;
+use crate::ops::journal;
 use crate::platform::{Disk, Environment, Host, Output};
 use crate::settings::Settings;
+use crate::store::Store;
 use crate::term::Ui;
-use crate::term::clean::clean_line;
 use crate::term::ui::{Colour, Talk};
 
 /// Runs pachat once: what `main` does, and what a test can do twice in one process.
@@ -44,17 +46,27 @@ pub fn run(args: impl IntoIterator<Item = OsString>, host: Host) -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return refuse(&error, &environment, &mut stdout, &mut stderr),
     };
-    start_logging(&cli.global, &environment);
     let colour = colour(&cli.global, &environment, &stdout, &stderr);
+    let loaded = load_settings(&cli, &environment, disk.as_ref());
+    let (settings, warnings) = match loaded {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            let mut ui = Ui::new(stdout, stderr, talk(&cli.global), colour);
+            return finish(Err(error), &mut ui);
+        }
+    };
+    let store = Store::new(
+        settings.data_dir().to_path_buf(),
+        Arc::clone(&disk),
+        Arc::clone(&clock),
+        Arc::clone(&random),
+    );
+    let log = Arc::new(logging::log(&cli, &settings, store, &mut stderr));
+    let _run = logging::Run::begin(&log);
     let mut ui = Ui::new(stdout, stderr, talk(&cli.global), colour);
     if environment.get("TERM") == Some("dumb") {
         ui = ui.without_erasing();
     }
-    let (settings, warnings) = match load_settings(&cli, &environment, disk.as_ref()) {
-        Ok(loaded) => loaded,
-        Err(error) => return finish(Err(error), &mut ui),
-    };
-    log::set_max_level(log_level(&cli.global, settings.log_level()));
     for warning in warnings {
         ui.warn(&warning);
     }
@@ -69,12 +81,19 @@ pub fn run(args: impl IntoIterator<Item = OsString>, host: Host) -> ExitCode {
         environment,
         secrets,
         clock,
+        log,
         disk,
         random,
         signals,
         programs,
     };
-    finish(dispatch(cli.command, &mut context), &mut context.ui)
+    let result = dispatch(cli.command, &mut context);
+    if let Err(error) = &result {
+        journal::failure(&context.log, error);
+    }
+    let code = finish(result, &mut context.ui);
+    logging::warn_of_failure(&mut context);
+    code
 }
 
 /// Settings from every source. A broken file of settings must not keep anybody from mending
@@ -197,36 +216,5 @@ fn colour(global: &Global, environment: &Environment, stdout: &Output, stderr: &
             stdout: allowed && stdout.is_terminal,
             stderr: allowed && stderr.is_terminal,
         },
-    }
-}
-
-/// Starts logging to stderr. What is logged before the settings are known is limited by
-/// `-v` and the environment alone.
-fn start_logging(global: &Global, environment: &Environment) {
-    let level = ["PACHAT_LOG_LEVEL", "LOG_LEVEL"]
-        .iter()
-        .find_map(|name| environment.get(name))
-        .and_then(|text| text.to_ascii_lowercase().parse().ok())
-        .unwrap_or(log::LevelFilter::Warn);
-    // What libraries log may hold a header; keys are taken out of every line.
-    let format = |out: &mut env_logger::fmt::Formatter, record: &log::Record<'_>| {
-        let text = secret::redact(&record.args().to_string(), &[]);
-        let (time, level, target) = (out.timestamp_millis(), record.level(), record.target());
-        writeln!(out, "{time} {level} {target}: {}", clean_line(&text))
-    };
-    // A second run in one process finds the logger in place.
-    let _ = env_logger::Builder::new()
-        .filter_level(log::LevelFilter::Trace)
-        .format(format)
-        .try_init();
-    log::set_max_level(log_level(global, level));
-}
-
-fn log_level(global: &Global, configured: log::LevelFilter) -> log::LevelFilter {
-    match (global.quiet, global.verbose) {
-        (true, _) => log::LevelFilter::Error,
-        (false, 0 | 1) => configured,
-        (false, 2) => configured.max(log::LevelFilter::Debug),
-        (false, _) => log::LevelFilter::Trace,
     }
 }

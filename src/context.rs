@@ -8,6 +8,7 @@ use crate::cli::Global;
 use crate::platform::{Clock, Disk, Environment, Input, Programs, Random, Secrets, Signals};
 use crate::settings::Settings;
 use crate::store::Store;
+use crate::store::log::Log;
 use crate::term::Ui;
 
 /// Everything a command needs, and nothing it has to look up elsewhere.
@@ -26,6 +27,8 @@ pub struct Context {
     pub secrets: Box<dyn Secrets>,
     /// Time.
     pub clock: Arc<dyn Clock>,
+    /// The log.
+    pub log: Arc<Log>,
     /// Files.
     pub disk: Arc<dyn Disk>,
     /// Unpredictable bytes.

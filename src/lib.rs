@@ -11,6 +11,7 @@ mod app;
 pub mod cli;
 pub mod commands;
 pub mod context;
+mod logging;
 pub mod manual;
 pub mod model;
 pub mod ops;

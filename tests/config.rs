@@ -103,7 +103,7 @@ fn an_unset_setting_is_a_quiet_no() {
     assert_eq!((done.stdout.as_str(), done.stderr.as_str()), ("", ""));
     let error = done.error();
     assert_eq!((error.kind(), error.headline().as_str()), (Kind::No, ""));
-    assert_eq!(home.run(&["config", "get", "log.level"]).ok(), "warn\n");
+    assert_eq!(home.run(&["config", "get", "log.level"]).ok(), "info\n");
 }
 
 #[test]

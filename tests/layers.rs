@@ -15,7 +15,7 @@ const LAYERS: [&[&str]; 5] = [
     &["store", "api", "term"],
     &["ops"],
     &[
-        "app", "cli", "commands", "context", "settings", "manual", "lib", "main",
+        "app", "cli", "commands", "context", "logging", "settings", "manual", "lib", "main",
     ],
 ];
 

@@ -206,7 +206,10 @@ fn sixty_four_new_conversations_at_once_are_all_stored() {
     let locks = std::fs::read_dir(home.path().join("data/pachat/run"))
         .unwrap()
         .count();
-    assert_eq!(locks, 1, "only the store's own lock file stays");
+    assert_eq!(
+        locks, 2,
+        "only the files of the store's and the log's locks stay"
+    );
 }
 
 #[test]

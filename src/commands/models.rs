@@ -1,5 +1,7 @@
 //! `pachat models`: what can be asked, and what it costs.
 
+use std::sync::Arc;
+
 use clap::Args;
 
 use crate::api::models::ModelInfo;
@@ -91,7 +93,15 @@ fn fetch(args: &ModelsArgs, context: &mut Context) -> Result<Catalogue> {
     };
     let now = context.clock.now();
     let mut connection = Connection::new(session::Limits::default());
-    catalogue::models(&store, connection.client(context)?, now, freshness)
+    let log = Arc::clone(&context.log);
+    catalogue::models(
+        &store,
+        connection.client(context)?,
+        &log,
+        now,
+        freshness,
+        true,
+    )
 }
 
 fn mentions(model: &ModelInfo, word: &str) -> bool {

@@ -172,6 +172,7 @@ pub fn run(args: &SendArgs, context: &mut Context) -> Result<()> {
         total: args.max_time,
         retry: !args.no_retry,
         wait: !args.no_wait,
+        keep: !args.no_save && !args.dry_run,
     });
     if args.dry_run {
         return dry_run(args, &prompt, &mut connection, context);
@@ -190,13 +191,13 @@ pub fn run(args: &SendArgs, context: &mut Context) -> Result<()> {
     };
     let clock = Arc::clone(&context.clock);
     let mut show = Show::new(&mut context.ui, manner, &ask.models[0]);
-    let answered = turn::answer(
+    let answered = connection.answer(
         &mut keeper,
         &ask,
-        connection.responder(),
         &mut show,
         clock.as_ref(),
         &context.signals,
+        &context.log,
     );
     let ended = show.end();
     let outcome = answered?;

@@ -23,13 +23,16 @@ use crate::model::usd::Usd;
 use crate::ops::catalogue::{self, Catalogue, Freshness};
 use crate::ops::guide;
 use crate::ops::guide::Guide;
+use crate::ops::journal;
 use crate::ops::money::{self, Budget, Order};
-use crate::ops::turn::{self, Ask, Keeper, Outcome, Responder};
+use crate::ops::turn::{self, Ask, Audience, Keeper, Outcome, Responder};
 use crate::platform::disk::Open;
+use crate::platform::{Clock, Signals};
 use crate::settings::Origin;
 use crate::store::Store;
 use crate::store::gate::{Allowance, StoreGate};
 use crate::store::lock::{self, Patience};
+use crate::store::log::Log;
 use crate::store::writer::{Beginning, Writer};
 use crate::term::editor::HISTORY_HEADER;
 
@@ -172,6 +175,8 @@ pub(super) struct Limits {
     pub(super) retry: bool,
     /// Whether to wait where the account allows no request now.
     pub(super) wait: bool,
+    /// Whether anything may be left on the disk.
+    pub(super) keep: bool,
 }
 
 impl Default for Limits {
@@ -180,6 +185,7 @@ impl Default for Limits {
             total: None,
             retry: true,
             wait: true,
+            keep: true,
         }
     }
 }
@@ -222,7 +228,7 @@ impl Connection {
         }
         // Other servers have no "auto"; a local one often has just one model anyway.
         let client = self.server(context)?.client.clone();
-        let found = fetch_catalogue(client, context)?;
+        let found = fetch_catalogue(client, self.limits.keep, context)?;
         let first = found.models.into_iter().next().map(|model| vec![model.id]);
         first.ok_or_else(|| {
             Error::new(Kind::Unavailable, "the server has no models")
@@ -250,8 +256,30 @@ impl Connection {
         money::check_budget(&budget, &spent)
     }
 
-    /// Whoever answers. [`Connection::prepare`] was called before.
-    pub(super) fn responder(&mut self) -> &mut dyn Responder {
+    /// A turn with whoever answers, and the line of its request in the log. What the guide
+    /// says has no line: nothing was asked of a server. [`Connection::prepare`] was called
+    /// before.
+    pub(super) fn answer(
+        &mut self,
+        keeper: &mut Keeper,
+        ask: &Ask,
+        audience: &mut dyn Audience,
+        clock: &dyn Clock,
+        signals: &Signals,
+        log: &Log,
+    ) -> Result<Outcome> {
+        let start = clock.elapsed();
+        let answered = turn::answer(keeper, ask, self.responder(), audience, clock, signals);
+        let took = clock.elapsed().saturating_sub(start);
+        if let Some(server) = self.server.as_ref().filter(|_| !self.to_guide) {
+            let base_url = &server.client.endpoint().base_url;
+            journal::reply(log, base_url, ask, keeper, &answered, took);
+        }
+        answered
+    }
+
+    /// Whoever answers.
+    fn responder(&mut self) -> &mut dyn Responder {
         match &mut self.server {
             Some(server) if !self.to_guide => server,
             _ => self.guide.get_or_insert_with(GuideResponder::new),
@@ -282,9 +310,8 @@ impl Connection {
             prompt_bytes: context_bytes + prompt.len(),
             max_tokens: ask.max_tokens,
         };
-        let (store, now) = (context.store(), context.clock.now());
-        let client = self.client(context)?;
-        let found = catalogue::models(&store, client, now, Freshness::Hour)?;
+        let client = self.server(context)?.client.clone();
+        let found = fetch_catalogue(client, self.limits.keep, context)?;
         money::check_cost(limit, &order, &found.models)
     }
 
@@ -346,13 +373,15 @@ impl Connection {
 
 /// The server's models. Fetched on a thread of its own: a server that says nothing must not
 /// keep Ctrl-C waiting.
-fn fetch_catalogue(client: Client, context: &Context) -> Result<Catalogue> {
+fn fetch_catalogue(client: Client, keep: bool, context: &Context) -> Result<Catalogue> {
     const LOOK: Duration = Duration::from_millis(20);
     let (sender, receiver) = mpsc::channel();
     let (store, now) = (context.store(), context.clock.now());
+    let log = Arc::clone(&context.log);
     std::thread::spawn(move || {
+        let found = catalogue::models(&store, &client, &log, now, Freshness::Hour, keep);
         // Nobody listens any more if Ctrl-C was pressed.
-        let _ = sender.send(catalogue::models(&store, &client, now, Freshness::Hour));
+        let _ = sender.send(found);
     });
     loop {
         match receiver.recv_timeout(LOOK) {
@@ -377,6 +406,9 @@ impl Server {
         let base_url = context.settings.base_url().clone();
         let profile = Profile::new(context.settings.profile(), &base_url)?;
         let key = resolve_key(context)?.map(|(key, _)| key);
+        if let Some(key) = &key {
+            context.log.hide(key);
+        }
         if key.is_some()
             && !base_url.is_https()
             && !base_url.is_loopback()

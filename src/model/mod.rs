@@ -6,6 +6,7 @@ pub mod conversation;
 pub mod error;
 pub mod gate;
 pub mod id;
+pub mod log_line;
 pub mod record;
 pub mod reply;
 pub mod request;

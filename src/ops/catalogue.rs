@@ -12,7 +12,10 @@ use crate::api::models::{self, ModelInfo};
 use crate::model::base_url::BaseUrl;
 use crate::model::error::{Error, Kind, Result};
 use crate::model::time;
+use crate::store::log::Log;
 use crate::store::{Store, atomic};
+
+use super::journal;
 
 /// How long a list counts as fresh, in seconds.
 const FRESH: i64 = 3600;
@@ -64,12 +67,14 @@ pub fn kept(store: &Store, base_url: &BaseUrl) -> Result<Option<Catalogue>> {
 }
 
 /// The list of the client's server: the kept one if it is fresh enough, or else the server's,
-/// which is kept. If the server is away, an older list is better than none.
+/// which is kept if it may be. If the server is away, an older list is better than none.
 pub fn models(
     store: &Store,
     client: &Client,
+    log: &Log,
     now: Timestamp,
     freshness: Freshness,
+    keeps: bool,
 ) -> Result<Catalogue> {
     let base_url = &client.endpoint().base_url;
     let kept = kept(store, base_url)?;
@@ -79,24 +84,27 @@ pub fn models(
     {
         return Ok(kept.clone());
     }
-    match client
+    let start = store.clock().elapsed();
+    let fetched = client
         .get(models::PATH, LIMIT)
         .and_then(|json| models::parse(&json))
+        .map(|models| Catalogue {
+            origin: base_url.as_str().to_owned(),
+            fetched_at: now,
+            models,
+            stale: None,
+        });
+    let took = store.clock().elapsed().saturating_sub(start);
+    // The list is there to be used; that it could not be kept only costs time later.
+    if keeps
+        && let Ok(catalogue) = &fetched
+        && let Err(error) = keep(store, base_url, catalogue)
     {
-        Ok(models) => {
-            let origin = base_url.as_str().to_owned();
-            let catalogue = Catalogue {
-                origin,
-                fetched_at: now,
-                models,
-                stale: None,
-            };
-            // The list is there to be used; that it could not be kept only costs time later.
-            if let Err(error) = keep(store, base_url, &catalogue) {
-                log::warn!("the list of models is not kept: {error}");
-            }
-            Ok(catalogue)
-        }
+        log::warn!("the list of models is not kept: {error}");
+    }
+    journal::models(log, base_url, &fetched, took);
+    match fetched {
+        Ok(catalogue) => Ok(catalogue),
         Err(error) if error.kind() == Kind::Unavailable && freshness == Freshness::Hour => {
             match kept {
                 Some(kept) => Ok(Catalogue {

@@ -4,6 +4,7 @@
 pub mod catalogue;
 pub mod export;
 pub mod guide;
+pub mod journal;
 pub mod key;
 pub mod listing;
 pub mod money;

@@ -7,6 +7,11 @@ pub fn arguments() -> impl Iterator<Item = OsString> {
     std::env::args_os()
 }
 
+/// The number of this process.
+pub fn id() -> u32 {
+    std::process::id()
+}
+
 /// Makes a fault in the program say what it is and that nothing is lost by it.
 #[expect(clippy::print_stderr, reason = "there may be no other channel left")]
 pub fn report_faults() {

@@ -1,6 +1,7 @@
 //! Standard input, output and error, and prompts for secrets.
 
 use std::io::{self, BufRead, Write};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use zeroize::Zeroizing;
 
@@ -20,6 +21,39 @@ pub struct Output {
     pub is_terminal: bool,
     /// Columns and rows of the terminal, as they were at the start.
     pub size: Option<(usize, usize)>,
+}
+
+impl Output {
+    /// A second writer to the same place. What one of the two writes in one call stays in
+    /// one piece.
+    pub fn share(&mut self) -> Box<dyn Write + Send> {
+        let writer = std::mem::replace(&mut self.writer, Box::new(io::sink()));
+        let shared = Shared(Arc::new(Mutex::new(writer)));
+        self.writer = Box::new(Shared(Arc::clone(&shared.0)));
+        Box::new(shared)
+    }
+}
+
+struct Shared(Arc<Mutex<Box<dyn Write + Send>>>);
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Box<dyn Write + Send>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Write for Shared {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.lock().write(bytes)
+    }
+
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.lock().write_all(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.lock().flush()
+    }
 }
 
 /// Asks for a secret without showing it.

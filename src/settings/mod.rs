@@ -290,7 +290,7 @@ impl Settings {
     /// How much goes to the log; with `log.debug`, at least every detail.
     pub fn log_level(&self) -> LevelFilter {
         let level = self.text("log.level").and_then(|text| text.parse().ok());
-        let level = level.unwrap_or(LevelFilter::Warn);
+        let level = level.unwrap_or(LevelFilter::Info);
         if self.debug() {
             level.max(LevelFilter::Debug)
         } else {
@@ -367,6 +367,29 @@ pub fn parse(key: &str, text: &str) -> Result<(&'static Setting, Value)> {
 /// Removes one setting from the file, so that its default counts again.
 pub fn unset(disk: &dyn Disk, random: &dyn Random, path: &Path, key: &str) -> Result<Change> {
     file::change(disk, random, path, known(key)?, None)
+}
+
+/// What a text of settings says differently from another, setting by setting. A text that is
+/// no valid one says nothing.
+pub fn differences(before: Option<&[u8]>, after: &[u8]) -> Vec<(&'static str, Change)> {
+    let values = |bytes: &[u8]| {
+        let contents = file::parse(bytes, Path::new("")).unwrap_or_default();
+        move |setting: &Setting| {
+            let found = contents
+                .values
+                .iter()
+                .rfind(|(own, _)| own.key == setting.key);
+            found.map(|(_, value)| value.to_string())
+        }
+    };
+    let (before, after) = (values(before.unwrap_or_default()), values(after));
+    let changes = TABLE.iter().map(|setting| {
+        let (before, after) = (before(setting), after(setting));
+        (setting.key, Change { before, after })
+    });
+    changes
+        .filter(|(_, change)| change.before != change.after)
+        .collect()
 }
 
 /// Checks a text of settings as loading it would, and returns what is odd about it.

@@ -271,9 +271,9 @@ pub static TABLE: &[Setting] = &[
     setting(
         "log.level",
         Shape::Choice(&["off", "error", "warn", "info", "debug", "trace"]),
-        Fallback::Value("warn"),
+        Fallback::Value("info"),
         Some("LOG_LEVEL"),
-        "How much goes to the log",
+        "How much goes to logs/app.log; info has a line for each request",
     ),
     setting(
         "log.debug",
@@ -329,6 +329,11 @@ pub(super) fn nearest(key: &str) -> Option<&'static str> {
 }
 
 impl Setting {
+    /// Whether a value may have a secret in it: people write pass phrases into commands.
+    pub fn is_sensitive(&self) -> bool {
+        self.key == "api.key_command"
+    }
+
     /// What is allowed, to stand after "must be".
     pub fn allowed(&self) -> String {
         match self.shape {

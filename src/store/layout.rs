@@ -71,6 +71,26 @@ impl Layout {
         self.run_dir().join(format!("turn-{id}.lock"))
     }
 
+    /// Where the log is.
+    pub fn logs_dir(&self) -> PathBuf {
+        self.root.join("logs")
+    }
+
+    /// The log that is written to.
+    pub fn log(&self) -> PathBuf {
+        self.logs_dir().join("app.log")
+    }
+
+    /// Held together by all who append to the log, and alone by who renames it.
+    pub fn log_lock(&self) -> PathBuf {
+        self.run_dir().join("log.lock")
+    }
+
+    /// Held by the one who puts old logs away.
+    pub fn rotation_lock(&self) -> PathBuf {
+        self.run_dir().join("log-rotation.lock")
+    }
+
     /// Where things are kept that can be fetched again.
     pub fn cache_dir(&self) -> PathBuf {
         self.root.join("cache")

@@ -13,6 +13,7 @@ pub mod gate;
 pub mod keys;
 pub mod layout;
 pub mod lock;
+pub mod log;
 pub mod partial;
 pub mod read;
 pub mod resolve;

@@ -17,8 +17,9 @@ use pachat::platform::program::RealPrograms;
 use pachat::platform::{Clock, Disk, Environment, Host, Input, Output, Random, Secrets, Signals};
 use zeroize::Zeroizing;
 
-/// A clock that begins at a fixed moment and moves when somebody sleeps.
+/// A clock that begins at a chosen moment and moves when somebody sleeps.
 pub struct TestClock {
+    begin: Timestamp,
     waited: AtomicU64,
     /// Real time counts, too: for tests against a server.
     start: std::time::Instant,
@@ -26,7 +27,13 @@ pub struct TestClock {
 
 impl TestClock {
     pub fn new() -> Self {
+        Self::at("2026-08-22T09:41:07Z".parse().unwrap())
+    }
+
+    /// A clock whose calendar begins then.
+    pub fn at(begin: Timestamp) -> Self {
         Self {
+            begin,
             waited: AtomicU64::new(0),
             start: std::time::Instant::now(),
         }
@@ -35,8 +42,7 @@ impl TestClock {
 
 impl Clock for TestClock {
     fn now(&self) -> Timestamp {
-        let start: Timestamp = "2026-08-22T09:41:07Z".parse().unwrap();
-        start + self.elapsed()
+        self.begin + self.elapsed()
     }
 
     fn elapsed(&self) -> Duration {
@@ -120,6 +126,8 @@ pub struct Sandbox {
     pub disk: Arc<dyn Disk>,
     /// One for all runs: what one run wrote is in the past of the next.
     pub clock: Arc<TestClock>,
+    /// What Ctrl-C goes to.
+    pub signals: Signals,
     runs: AtomicU64,
 }
 
@@ -130,6 +138,7 @@ impl Sandbox {
             variables: BTreeMap::new(),
             disk: Arc::new(RealDisk),
             clock: Arc::new(TestClock::new()),
+            signals: Signals::default(),
             runs: AtomicU64::new(1),
         }
     }
@@ -187,7 +196,7 @@ impl Sandbox {
             clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
             disk: Arc::clone(&self.disk),
             random: Arc::new(TestRandom::new(self.runs.fetch_add(1000, Ordering::SeqCst))),
-            signals: Signals::default(),
+            signals: self.signals.clone(),
             programs: Box::new(RealPrograms),
         };
         let args = std::iter::once("pachat")

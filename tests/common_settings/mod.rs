@@ -20,6 +20,8 @@ use pachat::platform::program::Captured;
 use pachat::platform::random::RealRandom;
 use pachat::platform::{Clock, Disk, Environment, Input, Output, Programs, Secrets, Signals};
 use pachat::settings::Settings;
+use pachat::store::Store;
+use pachat::store::log::Log;
 use pachat::term::Ui;
 use pachat::term::ui::{Colour, Talk};
 use zeroize::Zeroizing;
@@ -157,7 +159,14 @@ impl Home {
                 };
             }
         };
+        let store = Store::new(
+            settings.data_dir().to_path_buf(),
+            Arc::new(RealDisk),
+            Arc::new(Noon),
+            Arc::new(RealRandom),
+        );
         let mut context = Context {
+            log: Arc::new(Log::new(store, settings.log_level(), 1)),
             ui: Ui::new(
                 output(&stdout),
                 output(&stderr),

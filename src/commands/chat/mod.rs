@@ -13,6 +13,7 @@ use crate::model::conversation::Conversation;
 use crate::model::error::{Error, Kind, Result};
 use crate::model::id::ConversationId;
 use crate::model::record::Set;
+use crate::ops::journal;
 use crate::platform::Input;
 use crate::store::Store;
 use crate::store::writer::Beginning;
@@ -257,6 +258,7 @@ impl<'a> Chat<'a> {
             context.ui.aside("(interrupted; nothing was sent)");
         } else {
             context.ui.error(&error);
+            journal::failure(&context.log, &error);
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use crate::context::Context;
 use crate::model::error::{Error, Kind, Result};
 use crate::model::id::ConversationId;
 use crate::model::reply::State;
-use crate::ops::turn::{self, Ask, Keeper, Outcome};
+use crate::ops::turn::{Ask, Keeper, Outcome};
 use crate::platform::terminal::Hushed;
 use crate::store::writer::{Beginning, Writer};
 
@@ -73,13 +73,13 @@ impl Chat<'_> {
         // What is typed ahead would stand in the middle of the reply.
         let hushed = self.edited.then(Hushed::begin);
         let mut show = Show::new(&mut context.ui, Manner::Text, &ask.models[0]);
-        let answered = turn::answer(
+        let answered = self.connection.answer(
             &mut keeper,
             &ask,
-            self.connection.responder(),
             &mut show,
             clock.as_ref(),
             &context.signals,
+            &context.log,
         );
         let ended = show.end();
         drop(hushed);

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 use crate::context::Context;
 use crate::model::error::{Error, Kind, Result};
+use crate::model::log_line::Audit;
+use crate::ops::journal;
 use crate::platform::disk::Open;
 use crate::settings;
 use crate::store::atomic;
@@ -88,10 +90,22 @@ fn edit(
     }
     let (disk, random) = (context.disk.as_ref(), context.random.as_ref());
     atomic::replace(disk, random, target, &after)?;
+    audit(before, &after, context);
     Ok(format!(
         "{} is replaced; undo: pachat config edit",
         target.display()
     ))
+}
+
+/// A line in the log for each setting that changed; one for anything else that did.
+fn audit(before: Option<&[u8]>, after: &[u8], context: &Context) {
+    let changes = settings::differences(before, after);
+    for (key, change) in &changes {
+        super::audit("config edit", key, change, context);
+    }
+    if changes.is_empty() {
+        journal::audit(&context.log, Audit::new("config edit"));
+    }
 }
 
 /// `VISUAL`, else `EDITOR`, else what every system of its kind has.

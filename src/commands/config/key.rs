@@ -9,8 +9,10 @@ use zeroize::Zeroizing;
 
 use crate::context::Context;
 use crate::model::error::{Error, Kind, Result};
+use crate::model::log_line::Audit;
 use crate::model::secret::Secret;
 use crate::model::time;
+use crate::ops::journal;
 use crate::ops::key::{self, KeySource, Sources};
 use crate::settings::Origin;
 use crate::store::keys::{self, Access, KeyStore, Mode, NewWrap};
@@ -105,6 +107,7 @@ fn set(stdin: bool, wrap: Option<&NewWrap>, context: &mut Context) -> Result<()>
     };
     let key = key::normalise(&typed, "cannot seal the key")?;
     warn_of_doubt(&key, context);
+    context.log.hide(&key);
     let path = context.settings.keys_file();
     let lock = super::lock(context)?;
     let put = keys::put(
@@ -117,6 +120,11 @@ fn set(stdin: bool, wrap: Option<&NewWrap>, context: &mut Context) -> Result<()>
     )?;
     drop(lock);
     let verb = if put.replaced { "replaced" } else { "sealed" };
+    let change = Audit::new("config key set")
+        .with("server", &origin)
+        .with("result", verb)
+        .with("wrap", put.mode.name());
+    journal::audit(&context.log, change);
     let undo = format!("pachat config key remove{}", base_url_option(context));
     context.ui.note(&format!(
         "{verb} the key for {origin} ({}); undo: {undo}",
@@ -182,6 +190,8 @@ fn remove(context: &mut Context) -> Result<()> {
         )
         .hint("`pachat config key status` shows the servers that have one"));
     }
+    let change = Audit::new("config key remove").with("server", &origin);
+    journal::audit(&context.log, change);
     let again = format!("pachat config key set{}", base_url_option(context));
     context.ui.note(&format!(
         "removed the sealed key for {origin}; it cannot be brought back: {again}"

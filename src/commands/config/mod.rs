@@ -19,8 +19,10 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use crate::context::Context;
 use crate::model::error::{Error, Kind, Result};
+use crate::model::log_line::Audit;
+use crate::ops::journal;
 use crate::platform::disk::{File, LockMode, Open};
-use crate::settings::{self, Change, Origin};
+use crate::settings::{self, Change, Origin, Setting};
 use crate::store::atomic;
 
 pub use key::resolve as resolve_key;
@@ -165,6 +167,7 @@ fn set(key: &str, value: &str, context: &mut Context) -> Result<()> {
     let path = context.settings.config_file();
     let (disk, random) = (context.disk.as_ref(), context.random.as_ref());
     let change = settings::set(disk, random, path, key, value)?;
+    audit("config set", key, &change, context);
     tell(key, &change, context);
     Ok(())
 }
@@ -175,8 +178,33 @@ fn unset(key: &str, context: &mut Context) -> Result<()> {
     let path = context.settings.config_file();
     let (disk, random) = (context.disk.as_ref(), context.random.as_ref());
     let change = settings::unset(disk, random, path, key)?;
+    audit("config unset", key, &change, context);
     tell(key, &change, context);
     Ok(())
+}
+
+/// A line in the log about what changed. The value of a setting that may hold a secret
+/// stays out of it.
+fn audit(action: &str, key: &str, change: &Change, context: &Context) {
+    if change.before == change.after {
+        return;
+    }
+    let sensitive = settings::find(key).is_none_or(Setting::is_sensitive);
+    let shown = |value: &str| {
+        if sensitive {
+            "(not logged)".to_owned()
+        } else {
+            value.to_owned()
+        }
+    };
+    let mut line = Audit::new(action).with("setting", key);
+    if let Some(before) = &change.before {
+        line = line.with("old", shown(before));
+    }
+    if let Some(after) = &change.after {
+        line = line.with("new", shown(after));
+    }
+    journal::audit(&context.log, line);
 }
 
 /// One line about what changed and how to undo it, and one if it does not count.

@@ -1,0 +1,84 @@
+//! Reading the log back, with what was put away.
+//!
+//! Takes no lock and creates nothing. A log that is put away at the same moment is read once
+//! under one of its names; one that is compressed in that very moment may be read twice.
+
+use std::io::{self, Read};
+
+use flate2::read::MultiGzDecoder;
+
+use super::rotation::{Rotated, rotated};
+use crate::model::error::{Error, Result};
+use crate::platform::disk::{Disk, File, Open};
+use crate::store::Store;
+
+/// Everything in the log that was not removed, oldest first, byte for byte. No log is an
+/// empty one.
+pub fn read(store: &Store) -> Result<Vec<u8>> {
+    let directory = store.layout().logs_dir();
+    let fail = |error: io::Error| Error::io("cannot read the log", &directory, &error);
+    let disk = store.disk();
+    // First, so that what is renamed from now on is seen under its new name or in here.
+    let mut current = optional(disk.open(&store.layout().log(), Open::Read)).map_err(fail)?;
+    let identity = match &current {
+        Some(file) => file.stat().map_err(fail)?.identity,
+        None => None,
+    };
+    let all = optional(rotated(disk, &directory)).map_err(fail)?;
+    let all = all.unwrap_or_default();
+    let mut bytes = Vec::new();
+    for one in &all {
+        // Of two halves of a crash the compressed one counts.
+        let double = !one.compressed
+            && all
+                .iter()
+                .any(|other| other.compressed && other.at == one.at);
+        if !double {
+            let renamed = append(disk, one, identity, &mut bytes).map_err(fail)?;
+            if renamed {
+                current = None;
+            }
+        }
+    }
+    if let Some(mut file) = current {
+        file.read_to_end(&mut bytes).map_err(fail)?;
+    }
+    Ok(bytes)
+}
+
+/// Appends the content of a log. `true` if it is the one with that identity.
+fn append(
+    disk: &dyn Disk,
+    one: &Rotated,
+    identity: Option<(u64, u64)>,
+    bytes: &mut Vec<u8>,
+) -> io::Result<bool> {
+    // One that has gone meanwhile was compressed or was too old.
+    let opened = optional(disk.open(&one.path, Open::Read))?;
+    let (mut file, compressed): (Box<dyn File>, bool) = match opened {
+        Some(file) => (file, one.compressed),
+        None if one.compressed => return Ok(false),
+        None => {
+            let mut path = one.path.clone().into_os_string();
+            path.push(".gz");
+            match optional(disk.open(path.as_ref(), Open::Read))? {
+                Some(file) => (file, true),
+                None => return Ok(false),
+            }
+        }
+    };
+    if compressed {
+        MultiGzDecoder::new(file).read_to_end(bytes)?;
+        return Ok(false);
+    }
+    file.read_to_end(bytes)?;
+    Ok(identity.is_some() && file.stat()?.identity == identity)
+}
+
+fn optional<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}

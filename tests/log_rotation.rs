@@ -1,0 +1,417 @@
+//! Putting old logs away: when, by how many at once, and with a crash at every operation. No
+//! line that was written is lost.
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test may panic, and looks at the machine itself"
+)]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::disk::{After, Event as Fault, SimulatedDisk};
+use common::host::{Sandbox, TestClock, TestRandom};
+use common::server::{FakeServer, Script};
+use flate2::read::MultiGzDecoder;
+use log::{Level, LevelFilter};
+use pachat::model::log_line::{Event, LogLine};
+use pachat::platform::clock::RealClock;
+use pachat::platform::disk::{LockMode, Open, RealDisk};
+use pachat::platform::random::RealRandom;
+use pachat::platform::{Clock, Disk};
+use pachat::store::Store;
+use pachat::store::log::{self as store_log, Limits, Log};
+
+const ROOT: &str = "/home/somebody/data/pachat";
+
+fn message(text: &str) -> Event {
+    Event::Program {
+        target: "test".into(),
+        message: text.into(),
+    }
+}
+
+/// How often each message is in the log, plain or put away. Lines that cannot be read are
+/// passed over, unless there should be none; an empty one means nothing.
+fn messages(store: &Store, torn: bool) -> BTreeMap<String, usize> {
+    let bytes = store_log::read(store).unwrap();
+    let text = String::from_utf8(bytes).unwrap();
+    let mut found = BTreeMap::new();
+    for line in text.lines().filter(|line| !line.is_empty()) {
+        match line.parse::<LogLine>() {
+            Ok(LogLine {
+                event: Event::Program { message, .. },
+                ..
+            }) => *found.entry(message).or_default() += 1,
+            Ok(other) => panic!("{other}"),
+            Err(why) => assert!(torn, "{line:?}: {why}"),
+        }
+    }
+    found
+}
+
+fn log_files(sandbox: &Sandbox) -> Vec<String> {
+    let mut names: Vec<String> = std::fs::read_dir(sandbox.data_dir().join("logs"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+fn unpacked(path: PathBuf) -> String {
+    let mut text = String::new();
+    let file = std::fs::File::open(path).unwrap();
+    MultiGzDecoder::new(file).read_to_string(&mut text).unwrap();
+    text
+}
+
+/// Writes a line: each change of a setting has one.
+fn write(sandbox: &Sandbox, value: &str) {
+    let ran = sandbox.run(&["config", "set", "chat.model", value]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(!ran.stderr.contains("warning"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_log_is_put_away_when_it_is_large() {
+    let sandbox = Sandbox::new();
+    write(&sandbox, "a/b");
+    let path = sandbox.data_dir().join("logs/app.log");
+    let line = std::fs::read_to_string(&path).unwrap();
+    let many = line.repeat(5_000_000 / line.len());
+    std::fs::write(&path, &many).unwrap();
+    write(&sandbox, "c/d");
+    assert_eq!(log_files(&sandbox), ["app.log"], "it is not larger yet");
+    let before = std::fs::read_to_string(&path).unwrap() + &line;
+    std::fs::write(&path, &before).unwrap();
+    write(&sandbox, "e/f");
+    assert_eq!(
+        log_files(&sandbox),
+        ["app.log", "app.log.20260822_094107.gz"]
+    );
+    let after = std::fs::read_to_string(&path).unwrap();
+    assert_eq!(after.lines().count(), 1);
+    assert!(after.contains("new=e/f"));
+    let put_away = sandbox.data_dir().join("logs/app.log.20260822_094107.gz");
+    #[cfg(unix)]
+    assert_eq!(RealDisk.stat(&put_away).unwrap().mode, Some(0o600));
+    assert_eq!(unpacked(put_away), before);
+}
+
+#[test]
+fn a_log_is_put_away_after_a_week_and_removed_a_month_later() {
+    let mut sandbox = Sandbox::new();
+    let day = |text: &str| format!("2026-{text}T12:00:00Z").parse().unwrap();
+    for (today, model, files) in [
+        ("09-01", "a", &["app.log"][..]),
+        ("09-08", "b", &["app.log"]),
+        ("09-09", "c", &["app.log", "app.log.20260909_120000.gz"]),
+        // A clock that goes back is no reason to do anything.
+        ("01-01", "d", &["app.log", "app.log.20260909_120000.gz"]),
+        (
+            "09-17",
+            "e",
+            &[
+                "app.log",
+                "app.log.20260909_120000.gz",
+                "app.log.20260917_120000.gz",
+            ],
+        ),
+        (
+            "10-12",
+            "f",
+            &[
+                "app.log",
+                "app.log.20260917_120000.gz",
+                "app.log.20261012_120000.gz",
+            ],
+        ),
+    ] {
+        sandbox.clock = Arc::new(TestClock::at(day(today)));
+        // A moment more than a week, and not less.
+        if today == "09-08" {
+            sandbox.clock = Arc::new(TestClock::at("2026-09-08T11:59:00Z".parse().unwrap()));
+        }
+        write(&sandbox, model);
+        assert_eq!(log_files(&sandbox), files, "{today}");
+    }
+    let bystander = sandbox.data_dir().join("logs/app.log.notes");
+    std::fs::write(&bystander, "mine").unwrap();
+    sandbox.clock = Arc::new(TestClock::at(day("12-31")));
+    write(&sandbox, "g");
+    assert_eq!(
+        log_files(&sandbox),
+        ["app.log", "app.log.20261231_120000.gz", "app.log.notes"]
+    );
+}
+
+#[test]
+fn what_a_crash_left_is_carried_on_with() {
+    let sandbox = Sandbox::new();
+    write(&sandbox, "a");
+    let logs = sandbox.data_dir().join("logs");
+    let line = std::fs::read_to_string(logs.join("app.log")).unwrap();
+    // A line without its end, a log that was renamed and not compressed, and half a
+    // compressed one.
+    std::fs::write(logs.join("app.log"), format!("{line}2026-08-22T09:4")).unwrap();
+    std::fs::write(logs.join("app.log.20260820_000000"), &line).unwrap();
+    std::fs::write(
+        logs.join(".app.log.20260820_000000.gz.01234567.tmp"),
+        "half",
+    )
+    .unwrap();
+    write(&sandbox, "b");
+    let text = std::fs::read_to_string(logs.join("app.log")).unwrap();
+    let last = text.lines().last().unwrap();
+    assert!(last.parse::<LogLine>().is_ok(), "{text}");
+    std::fs::write(logs.join("app.log"), text.repeat(50_000)).unwrap();
+    write(&sandbox, "c");
+    assert_eq!(
+        log_files(&sandbox),
+        [
+            "app.log",
+            "app.log.20260820_000000.gz",
+            "app.log.20260822_094107.gz"
+        ]
+    );
+    assert_eq!(unpacked(logs.join("app.log.20260820_000000.gz")), line);
+}
+
+#[test]
+fn many_threads_with_their_own_files_lose_nothing() {
+    const THREADS: usize = 8;
+    const LINES: usize = 250;
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().join("pachat");
+    std::fs::create_dir(&root).unwrap();
+    let store = || {
+        let clock: Arc<dyn Clock> = Arc::new(RealClock::start());
+        Store::new(
+            root.clone(),
+            Arc::new(RealDisk),
+            clock,
+            Arc::new(RealRandom),
+        )
+    };
+    let limits = Limits {
+        size: 20_000,
+        ..Limits::default()
+    };
+    std::thread::scope(|scope| {
+        for thread in 0..THREADS {
+            let store = store();
+            scope.spawn(move || {
+                let log = Log::new(store, LevelFilter::Info, 1).with_limits(limits);
+                for n in 0..LINES {
+                    log.record(Level::Info, message(&format!("{thread}-{n}")));
+                }
+                assert_eq!(log.failure(), None);
+            });
+        }
+    });
+    let found = messages(&store(), false);
+    assert_eq!(found.len(), THREADS * LINES);
+    assert!(found.values().all(|count| *count == 1));
+    let put_away = std::fs::read_dir(root.join("logs")).unwrap().count() - 1;
+    assert!(put_away >= 3, "{put_away}");
+}
+
+#[test]
+fn many_processes_lose_nothing() {
+    const PROCESSES: usize = 48;
+    let home = tempfile::tempdir().unwrap();
+    let server = FakeServer::deciding(|_| Script::json(200, r#"{"data":[{"id":"a/b"}]}"#));
+    let logs = home.path().join("data/pachat/logs");
+    std::fs::create_dir_all(&logs).unwrap();
+    let line = "2026-11-22T11:00:00.000Z INFO program message message=before target=x pid=1\n";
+    let before = 5_000_000 / line.len() - PROCESSES / 2;
+    std::fs::write(logs.join("app.log"), line.repeat(before)).unwrap();
+    let children: Vec<_> = (0..PROCESSES)
+        .map(|_| {
+            Command::new(env!("CARGO_BIN_EXE_pachat"))
+                .args(["models", "--refresh"])
+                .env_clear()
+                .env("HOME", home.path())
+                .env("XDG_DATA_HOME", home.path().join("data"))
+                .env("XDG_CONFIG_HOME", home.path().join("config"))
+                .env("OPENROUTER_BASE_URL", server.base_url())
+                .env("OPENROUTER_API_KEY", "test-key-0123456789")
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap()
+        })
+        .collect();
+    for child in children {
+        let output = child.wait_with_output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success() && stderr.is_empty(), "{stderr}");
+    }
+    let mut text = std::fs::read_to_string(logs.join("app.log")).unwrap_or_default();
+    let mut put_away = 0;
+    for entry in std::fs::read_dir(&logs).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "gz") {
+            text += &unpacked(path);
+            put_away += 1;
+        }
+    }
+    assert_eq!(put_away, 1);
+    let whole = text.lines().filter(|line| line.parse::<LogLine>().is_ok());
+    assert_eq!(whole.count(), before + PROCESSES);
+    assert_eq!(
+        text.matches(" models API response time ").count(),
+        PROCESSES
+    );
+}
+
+fn simulated(disk: &SimulatedDisk, seed: u64) -> Store {
+    let random = Arc::new(TestRandom::new(seed));
+    let clock = Arc::new(TestClock::new());
+    Store::new(ROOT.into(), Arc::new(disk.clone()), clock, random)
+}
+
+/// A disk with a log of eight lines that are durable.
+fn with_a_log() -> SimulatedDisk {
+    let disk = SimulatedDisk::new(Path::new(ROOT));
+    for directory in [ROOT, &format!("{ROOT}/logs"), &format!("{ROOT}/run")] {
+        disk.create_dir(Path::new(directory)).unwrap();
+    }
+    for n in 0..8 {
+        let log = Log::new(simulated(&disk, 1), LevelFilter::Info, 1);
+        log.record(Level::Info, message(&format!("durable {n}")));
+        assert_eq!(log.failure(), None);
+    }
+    let store = simulated(&disk, 1);
+    let file = disk.open(&store.layout().log(), Open::Append).unwrap();
+    file.sync_data().unwrap();
+    for directory in [Path::new(ROOT), Path::new(ROOT).parent().unwrap()] {
+        disk.sync_dir(directory).unwrap();
+    }
+    disk.sync_dir(&store.layout().logs_dir()).unwrap();
+    disk.sync_dir(&store.layout().run_dir()).unwrap();
+    disk
+}
+
+/// Six lines, among which the log is put away more than once. Returns those that were
+/// certainly written.
+fn write_some(disk: &SimulatedDisk, prefix: &str) -> Vec<String> {
+    let limits = Limits {
+        size: 300,
+        ..Limits::default()
+    };
+    let mut written = Vec::new();
+    for n in 0..6 {
+        let log = Log::new(simulated(disk, 7), LevelFilter::Info, 1).with_limits(limits);
+        let text = format!("{prefix} {n}");
+        log.record(Level::Info, message(&text));
+        if log.failure().is_none() {
+            written.push(text);
+        }
+    }
+    written
+}
+
+fn check(disk: &SimulatedDisk, written: &[String], context: &str) {
+    let known = (0..8).map(|n| format!("durable {n}"));
+    let known: Vec<String> = known.chain(written.iter().cloned()).collect();
+    let look = |moment: &str| {
+        let found = messages(&simulated(disk, 9), true);
+        for text in &known {
+            assert_eq!(
+                found.get(text),
+                Some(&1),
+                "{context}, {moment}: {text}: {:?}",
+                disk.files().keys()
+            );
+        }
+    };
+    look("at once");
+    // Two further rounds: what is left over is carried on with, and locks are free.
+    assert_eq!(write_some(disk, "after").len(), 6, "{context}");
+    look("after more lines");
+    let left = disk.files().into_keys().filter(|path| {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        name.ends_with(".tmp") || (name.starts_with("app.log.") && !name.ends_with(".gz"))
+    });
+    assert_eq!(left.count(), 0, "{context}: {:?}", disk.files().keys());
+}
+
+fn operations() -> (usize, usize) {
+    let disk = with_a_log();
+    let start = disk.operations();
+    let written = write_some(&disk, "new");
+    assert_eq!(written.len(), 6);
+    let end = disk.operations();
+    check(&disk, &written, "nothing wrong");
+    (start, end)
+}
+
+#[test]
+fn the_plug_can_be_pulled_at_every_operation() {
+    let (start, end) = operations();
+    assert!(end - start > 80, "only {} operations", end - start);
+    for at in start..end {
+        let disk = with_a_log();
+        disk.plan(at, Fault::Stop);
+        let written = write_some(&disk, "new");
+        for after in After::ALL {
+            // Without a sync, a line survives the process and not the machine.
+            let known = if after == After::Kill {
+                &written[..]
+            } else {
+                &[]
+            };
+            let context = format!("operation {}, {after:?}", at - start);
+            check(&disk.restart(after), known, &context);
+        }
+    }
+}
+
+#[test]
+fn every_operation_can_fail_once() {
+    let (start, end) = operations();
+    for at in start..end {
+        for fault in [
+            Fault::Fail(io::ErrorKind::StorageFull),
+            Fault::Fail(io::ErrorKind::Other),
+            Fault::Half(io::ErrorKind::StorageFull),
+        ] {
+            let disk = with_a_log();
+            disk.plan(at, fault);
+            let written = write_some(&disk, "new");
+            assert!(written.len() >= 5, "operation {}", at - start);
+            check(
+                &disk,
+                &written,
+                &format!("operation {}, {fault:?}", at - start),
+            );
+        }
+    }
+}
+
+#[test]
+fn who_holds_the_lock_too_long_costs_a_line_and_not_the_command() {
+    let disk = with_a_log();
+    let store = simulated(&disk, 1);
+    let held = disk
+        .open(&store.layout().log_lock(), Open::AppendOrCreate)
+        .unwrap();
+    assert!(held.try_lock(LockMode::Exclusive).unwrap());
+    let clock = TestClock::new();
+    let log = Log::new(simulated(&disk, 2), LevelFilter::Info, 1);
+    log.record(Level::Info, message("lost"));
+    assert!(log.failure().is_some());
+    // The clock of the test moves only when somebody waits.
+    assert!(clock.elapsed() < Duration::from_secs(2));
+    drop(held);
+    assert!(!messages(&store, false).contains_key("lost"));
+}
