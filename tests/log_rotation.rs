@@ -338,9 +338,11 @@ fn check(disk: &SimulatedDisk, written: &[String], context: &str) {
     // Two further rounds: what is left over is carried on with, and locks are free.
     assert_eq!(write_some(disk, "after").len(), 6, "{context}");
     look("after more lines");
+    let logs = simulated(disk, 1).layout().logs_dir();
     let left = disk.files().into_keys().filter(|path| {
-        let name = path.file_name().unwrap().to_str().unwrap();
-        name.ends_with(".tmp") || (name.starts_with("app.log.") && !name.ends_with(".gz"))
+        let current = path.file_name().unwrap() == "app.log";
+        let packed = path.extension().is_some_and(|extension| extension == "gz");
+        path.starts_with(&logs) && !current && !packed
     });
     assert_eq!(left.count(), 0, "{context}: {:?}", disk.files().keys());
 }

@@ -36,6 +36,12 @@ const QUESTIONS: &[(&str, &str)] = &[
         "Why is my reply cut, incomplete or interrupted?",
     ),
     ("where are my files?", "Where are my files?"),
+    ("where is the log", "Where is the log, and what is in it?"),
+    ("switch logging off", "Where is the log, and what is in it?"),
+    (
+        "what is the format of the log file",
+        "What is the format of the log file?",
+    ),
     (
         "In which folder are conversations stored?",
         "Where are my files?",

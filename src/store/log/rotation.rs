@@ -160,7 +160,7 @@ pub(super) fn rotated(disk: &dyn Disk, directory: &Path) -> io::Result<Vec<Rotat
 
 fn time_of(text: &str) -> Option<Timestamp> {
     let time = DateTime::strptime(TIME, text).ok()?;
-    Some(TimeZone::UTC.to_timestamp(time).ok()?)
+    TimeZone::UTC.to_timestamp(time).ok()
 }
 
 /// A name for a log that is put away now: with the time, or if that is taken, a later one.
