@@ -211,16 +211,25 @@ fn many_threads_with_their_own_files_lose_nothing() {
                 let log = Log::new(store, LevelFilter::Info, 1).with_limits(limits);
                 for n in 0..LINES {
                     log.record(Level::Info, message(&format!("{thread}-{n}")));
+                    // Nobody waits to rename, so there must be a moment when nobody writes.
+                    std::thread::sleep(Duration::from_micros(500));
                 }
                 assert_eq!(log.failure(), None);
             });
         }
     });
+    // In calm, nothing keeps what is due from being put away.
+    let log = Log::new(store(), LevelFilter::Info, 1).with_limits(limits);
+    for text in ["calm 1", "calm 2"] {
+        log.record(Level::Info, message(text));
+    }
+    let length = RealDisk.stat(&root.join("logs/app.log")).unwrap().len;
+    assert!(length <= limits.size, "{length}");
     let found = messages(&store(), false);
-    assert_eq!(found.len(), THREADS * LINES);
+    assert_eq!(found.len(), THREADS * LINES + 2);
     assert!(found.values().all(|count| *count == 1));
     let put_away = std::fs::read_dir(root.join("logs")).unwrap().count() - 1;
-    assert!(put_away >= 3, "{put_away}");
+    assert!(put_away >= 1, "{put_away}");
 }
 
 #[test]
