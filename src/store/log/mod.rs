@@ -9,7 +9,8 @@
 //!   looks like it may be half of a write that goes on at this moment; then an empty line
 //!   comes of it, which means nothing.
 //! - The log is a guest: it never makes the data directory. A command that creates nothing
-//!   else creates no log, and one that has nothing to say does not touch it.
+//!   else creates no log, one that has nothing to say does not touch it, and a data directory
+//!   of a newer pachat is left alone.
 //! - A log that cannot be written fails no command. The first failure is remembered, for
 //!   the one warning that a process gives.
 //! - Lines are not synced: they are there after the death of a process, not of the machine.
@@ -20,6 +21,7 @@ mod rotation;
 
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -73,6 +75,8 @@ pub struct Log {
     echo: Option<Echo>,
     secrets: Mutex<Vec<Secret>>,
     failure: Mutex<Option<Error>>,
+    /// Whether the format of the store is one that this program writes; looked up once.
+    usable: AtomicBool,
     /// The last failure that a line tells of, so that it is not told twice.
     told: Mutex<Option<String>>,
 }
@@ -88,6 +92,7 @@ impl Log {
             echo: None,
             secrets: Mutex::default(),
             failure: Mutex::default(),
+            usable: AtomicBool::new(false),
             told: Mutex::default(),
         }
     }
@@ -175,9 +180,12 @@ impl Log {
     /// Why the log could not be written, the first time that it could not.
     pub fn failure(&self) -> Option<String> {
         let failure = guard(&self.failure);
-        failure.as_ref().map(|error| match error.path_ref() {
-            Some(path) => format!("{} ({})", error.headline(), path.display()),
-            None => error.headline(),
+        failure.as_ref().map(|error| {
+            let path = error
+                .path_ref()
+                .map(|path| format!(" ({})", path.display()));
+            let path = path.unwrap_or_default();
+            format!("the log cannot be written: {}{path}", error.headline())
         })
     }
 
@@ -218,8 +226,16 @@ impl Log {
             .map_err(|error| cannot(&path, &error))
     }
 
-    /// Opens the log under its lock; `None` where there is no data directory to keep it in.
+    /// Opens the log under its lock; `None` where there is no data directory to keep it in,
+    /// or a newer one, whose logs may be others.
     fn open(&self) -> Result<Option<Opened>> {
+        if !self.usable.load(Ordering::Relaxed) {
+            match self.store.check() {
+                Ok(()) => self.usable.store(true, Ordering::Relaxed),
+                Err(error) if error.kind() == Kind::Malformed => return Ok(None),
+                Err(error) => return Err(error),
+            }
+        }
         match self.open_in_place() {
             Ok(opened) => Ok(Some(opened)),
             // Most often a directory is missing.
@@ -324,10 +340,9 @@ fn first_time(file: &mut dyn File) -> io::Result<Option<Timestamp>> {
     Ok(text.split(' ').next().and_then(|word| word.parse().ok()))
 }
 
+/// For [`Log::failure`], which says what could not be done.
 fn cannot(path: &Path, error: &io::Error) -> Error {
-    Error::new(Kind::Io, "the log cannot be written")
-        .why(describe(error))
-        .path(path)
+    Error::new(Kind::Io, describe(error)).path(path)
 }
 
 /// What a panic elsewhere left behind is still whole: each lock guards one assignment.
