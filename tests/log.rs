@@ -7,12 +7,16 @@
 
 mod common;
 
+use std::io::Read;
 use std::path::PathBuf;
 
 use common::host::Sandbox;
 use common::server::{FakeServer, Gate, Script, Step, delta};
+use flate2::read::MultiGzDecoder;
 use pachat::model::log_line::{Asked, Audit, Event, Exchange, LogLine};
 use pachat::model::reply::State;
+use pachat::platform::Disk;
+use pachat::platform::disk::RealDisk;
 
 const KEY: &str = "test-key-0123456789";
 
@@ -407,4 +411,134 @@ fn verbose_shows_lines_as_well() {
     assert!(ran.stderr.contains(" program message "), "{}", ran.stderr);
     assert!(!ran.stderr.contains(KEY));
     assert_eq!(lines(&sandbox).len(), 1);
+}
+
+fn log_files(sandbox: &Sandbox) -> Vec<String> {
+    let mut names: Vec<String> = std::fs::read_dir(sandbox.data_dir().join("logs"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+fn unpacked(path: PathBuf) -> String {
+    let mut text = String::new();
+    let file = std::fs::File::open(path).unwrap();
+    MultiGzDecoder::new(file).read_to_string(&mut text).unwrap();
+    text
+}
+
+/// Writes a line: each change of a setting has one.
+fn write(sandbox: &Sandbox, value: &str) {
+    let ran = sandbox.run(&["config", "set", "chat.model", value]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(!ran.stderr.contains("warning"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_log_is_put_away_when_it_is_large() {
+    let sandbox = Sandbox::new();
+    write(&sandbox, "a/b");
+    let path = sandbox.data_dir().join("logs/app.log");
+    let line = std::fs::read_to_string(&path).unwrap();
+    let many = line.repeat(5_000_000 / line.len());
+    std::fs::write(&path, &many).unwrap();
+    write(&sandbox, "c/d");
+    assert_eq!(log_files(&sandbox), ["app.log"], "it is not larger yet");
+    let before = std::fs::read_to_string(&path).unwrap() + &line;
+    std::fs::write(&path, &before).unwrap();
+    write(&sandbox, "e/f");
+    assert_eq!(
+        log_files(&sandbox),
+        ["app.log", "app.log.20260822_094107.gz"]
+    );
+    let after = std::fs::read_to_string(&path).unwrap();
+    assert_eq!(after.lines().count(), 1);
+    assert!(after.contains("new=e/f"));
+    let put_away = sandbox.data_dir().join("logs/app.log.20260822_094107.gz");
+    #[cfg(unix)]
+    assert_eq!(RealDisk.stat(&put_away).unwrap().mode, Some(0o600));
+    assert_eq!(unpacked(put_away), before);
+}
+
+#[test]
+fn a_log_is_put_away_after_a_week_and_removed_a_month_later() {
+    let mut sandbox = Sandbox::new();
+    let day = |text: &str| format!("2026-{text}T12:00:00Z").parse().unwrap();
+    for (today, model, files) in [
+        ("09-01", "a", &["app.log"][..]),
+        ("09-08", "b", &["app.log"]),
+        ("09-09", "c", &["app.log", "app.log.20260909_120000.gz"]),
+        // A clock that goes back is no reason to do anything.
+        ("01-01", "d", &["app.log", "app.log.20260909_120000.gz"]),
+        (
+            "09-17",
+            "e",
+            &[
+                "app.log",
+                "app.log.20260909_120000.gz",
+                "app.log.20260917_120000.gz",
+            ],
+        ),
+        (
+            "10-12",
+            "f",
+            &[
+                "app.log",
+                "app.log.20260917_120000.gz",
+                "app.log.20261012_120000.gz",
+            ],
+        ),
+    ] {
+        sandbox.clock = std::sync::Arc::new(common::host::TestClock::at(day(today)));
+        // A moment more than a week, and not less.
+        if today == "09-08" {
+            sandbox.clock = std::sync::Arc::new(common::host::TestClock::at(
+                "2026-09-08T11:59:00Z".parse().unwrap(),
+            ));
+        }
+        write(&sandbox, model);
+        assert_eq!(log_files(&sandbox), files, "{today}");
+    }
+    let bystander = sandbox.data_dir().join("logs/app.log.notes");
+    std::fs::write(&bystander, "mine").unwrap();
+    sandbox.clock = std::sync::Arc::new(common::host::TestClock::at(day("12-31")));
+    write(&sandbox, "g");
+    assert_eq!(
+        log_files(&sandbox),
+        ["app.log", "app.log.20261231_120000.gz", "app.log.notes"]
+    );
+}
+
+#[test]
+fn what_a_crash_left_is_carried_on_with() {
+    let sandbox = Sandbox::new();
+    write(&sandbox, "a");
+    let logs = sandbox.data_dir().join("logs");
+    let line = std::fs::read_to_string(logs.join("app.log")).unwrap();
+    // A line without its end, a log that was renamed and not compressed, and half a
+    // compressed one.
+    std::fs::write(logs.join("app.log"), format!("{line}2026-08-22T09:4")).unwrap();
+    std::fs::write(logs.join("app.log.20260820_000000"), &line).unwrap();
+    std::fs::write(
+        logs.join(".app.log.20260820_000000.gz.01234567.tmp"),
+        "half",
+    )
+    .unwrap();
+    write(&sandbox, "b");
+    let text = std::fs::read_to_string(logs.join("app.log")).unwrap();
+    let last = text.lines().last().unwrap();
+    assert!(last.parse::<LogLine>().is_ok(), "{text}");
+    std::fs::write(logs.join("app.log"), text.repeat(50_000)).unwrap();
+    write(&sandbox, "c");
+    assert_eq!(
+        log_files(&sandbox),
+        [
+            "app.log",
+            "app.log.20260820_000000.gz",
+            "app.log.20260822_094107.gz"
+        ]
+    );
+    assert_eq!(unpacked(logs.join("app.log.20260820_000000.gz")), line);
 }

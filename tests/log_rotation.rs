@@ -1,5 +1,8 @@
-//! Putting old logs away: when, by how many at once, and with a crash at every operation. No
-//! line that was written is lost.
+//! Putting old logs away with many at once, and with a crash at every operation. No line that
+//! was written is lost.
+//!
+//! What the disk's failures make `log` say here goes to whatever run there is in the process,
+//! so tests that run the program are elsewhere.
 #![allow(
     clippy::unwrap_used,
     clippy::disallowed_methods,
@@ -16,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::disk::{After, Event as Fault, SimulatedDisk};
-use common::host::{Sandbox, TestClock, TestRandom};
+use common::host::{TestClock, TestRandom};
 use common::server::{FakeServer, Script};
 use flate2::read::MultiGzDecoder;
 use log::{Level, LevelFilter};
@@ -56,132 +59,11 @@ fn messages(store: &Store, torn: bool) -> BTreeMap<String, usize> {
     found
 }
 
-fn log_files(sandbox: &Sandbox) -> Vec<String> {
-    let mut names: Vec<String> = std::fs::read_dir(sandbox.data_dir().join("logs"))
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
-    names.sort();
-    names
-}
-
 fn unpacked(path: PathBuf) -> String {
     let mut text = String::new();
     let file = std::fs::File::open(path).unwrap();
     MultiGzDecoder::new(file).read_to_string(&mut text).unwrap();
     text
-}
-
-/// Writes a line: each change of a setting has one.
-fn write(sandbox: &Sandbox, value: &str) {
-    let ran = sandbox.run(&["config", "set", "chat.model", value]);
-    assert_eq!(ran.code, 0, "{}", ran.stderr);
-    assert!(!ran.stderr.contains("warning"), "{}", ran.stderr);
-}
-
-#[test]
-fn a_log_is_put_away_when_it_is_large() {
-    let sandbox = Sandbox::new();
-    write(&sandbox, "a/b");
-    let path = sandbox.data_dir().join("logs/app.log");
-    let line = std::fs::read_to_string(&path).unwrap();
-    let many = line.repeat(5_000_000 / line.len());
-    std::fs::write(&path, &many).unwrap();
-    write(&sandbox, "c/d");
-    assert_eq!(log_files(&sandbox), ["app.log"], "it is not larger yet");
-    let before = std::fs::read_to_string(&path).unwrap() + &line;
-    std::fs::write(&path, &before).unwrap();
-    write(&sandbox, "e/f");
-    assert_eq!(
-        log_files(&sandbox),
-        ["app.log", "app.log.20260822_094107.gz"]
-    );
-    let after = std::fs::read_to_string(&path).unwrap();
-    assert_eq!(after.lines().count(), 1);
-    assert!(after.contains("new=e/f"));
-    let put_away = sandbox.data_dir().join("logs/app.log.20260822_094107.gz");
-    #[cfg(unix)]
-    assert_eq!(RealDisk.stat(&put_away).unwrap().mode, Some(0o600));
-    assert_eq!(unpacked(put_away), before);
-}
-
-#[test]
-fn a_log_is_put_away_after_a_week_and_removed_a_month_later() {
-    let mut sandbox = Sandbox::new();
-    let day = |text: &str| format!("2026-{text}T12:00:00Z").parse().unwrap();
-    for (today, model, files) in [
-        ("09-01", "a", &["app.log"][..]),
-        ("09-08", "b", &["app.log"]),
-        ("09-09", "c", &["app.log", "app.log.20260909_120000.gz"]),
-        // A clock that goes back is no reason to do anything.
-        ("01-01", "d", &["app.log", "app.log.20260909_120000.gz"]),
-        (
-            "09-17",
-            "e",
-            &[
-                "app.log",
-                "app.log.20260909_120000.gz",
-                "app.log.20260917_120000.gz",
-            ],
-        ),
-        (
-            "10-12",
-            "f",
-            &[
-                "app.log",
-                "app.log.20260917_120000.gz",
-                "app.log.20261012_120000.gz",
-            ],
-        ),
-    ] {
-        sandbox.clock = Arc::new(TestClock::at(day(today)));
-        // A moment more than a week, and not less.
-        if today == "09-08" {
-            sandbox.clock = Arc::new(TestClock::at("2026-09-08T11:59:00Z".parse().unwrap()));
-        }
-        write(&sandbox, model);
-        assert_eq!(log_files(&sandbox), files, "{today}");
-    }
-    let bystander = sandbox.data_dir().join("logs/app.log.notes");
-    std::fs::write(&bystander, "mine").unwrap();
-    sandbox.clock = Arc::new(TestClock::at(day("12-31")));
-    write(&sandbox, "g");
-    assert_eq!(
-        log_files(&sandbox),
-        ["app.log", "app.log.20261231_120000.gz", "app.log.notes"]
-    );
-}
-
-#[test]
-fn what_a_crash_left_is_carried_on_with() {
-    let sandbox = Sandbox::new();
-    write(&sandbox, "a");
-    let logs = sandbox.data_dir().join("logs");
-    let line = std::fs::read_to_string(logs.join("app.log")).unwrap();
-    // A line without its end, a log that was renamed and not compressed, and half a
-    // compressed one.
-    std::fs::write(logs.join("app.log"), format!("{line}2026-08-22T09:4")).unwrap();
-    std::fs::write(logs.join("app.log.20260820_000000"), &line).unwrap();
-    std::fs::write(
-        logs.join(".app.log.20260820_000000.gz.01234567.tmp"),
-        "half",
-    )
-    .unwrap();
-    write(&sandbox, "b");
-    let text = std::fs::read_to_string(logs.join("app.log")).unwrap();
-    let last = text.lines().last().unwrap();
-    assert!(last.parse::<LogLine>().is_ok(), "{text}");
-    std::fs::write(logs.join("app.log"), text.repeat(50_000)).unwrap();
-    write(&sandbox, "c");
-    assert_eq!(
-        log_files(&sandbox),
-        [
-            "app.log",
-            "app.log.20260820_000000.gz",
-            "app.log.20260822_094107.gz"
-        ]
-    );
-    assert_eq!(unpacked(logs.join("app.log.20260820_000000.gz")), line);
 }
 
 #[test]
@@ -425,4 +307,26 @@ fn who_holds_the_lock_too_long_costs_a_line_and_not_the_command() {
     assert!(clock.elapsed() < Duration::from_secs(2));
     drop(held);
     assert!(!messages(&store, false).contains_key("lost"));
+}
+
+#[test]
+fn a_log_is_not_renamed_under_somebody_who_writes() {
+    let disk = with_a_log();
+    let store = simulated(&disk, 1);
+    let names = |disk: &SimulatedDisk| disk.files().into_keys().collect::<Vec<_>>();
+    let before = names(&disk);
+    let writer = disk
+        .open(&store.layout().log_lock(), Open::AppendOrCreate)
+        .unwrap();
+    assert!(writer.try_lock(LockMode::Shared).unwrap());
+    assert_eq!(write_some(&disk, "meanwhile").len(), 6);
+    let rotation_lock = store.layout().rotation_lock();
+    let mut now = names(&disk);
+    now.retain(|path| *path != rotation_lock);
+    assert_eq!(now, before);
+    drop(writer);
+    assert_eq!(write_some(&disk, "then").len(), 6);
+    assert_ne!(names(&disk), before);
+    let found = messages(&store, false);
+    assert_eq!(found.len(), 8 + 6 + 6);
 }
