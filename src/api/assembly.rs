@@ -11,7 +11,7 @@ use crate::model::reply::{Delta, Finish, Identity, State, Usage};
 
 use super::failure::{self, Context, Failure, Retry};
 use super::sse::DONE;
-use super::wire::{Choice, Chunk, Words};
+use super::wire::{self, Choice, Chunk, Words};
 
 /// How many events that are not JSON are passed over.
 const MOST_MALFORMED: u32 = 3;
@@ -45,6 +45,8 @@ pub(super) struct Assembly {
     has_text: bool,
     has_reasoning: bool,
     calls_tool: bool,
+    /// The name of the first tool that was asked for.
+    tool: String,
     marked: bool,
     valid: u32,
     malformed: u32,
@@ -162,7 +164,12 @@ impl Assembly {
         self.has_reasoning |= !thoughts.is_empty();
         self.delta.reasoning.push_str(thoughts);
         self.refusal.push_str(words.refusal.as_str());
-        self.calls_tool |= words.calls_tool;
+        if let Some(call) = words.tool_call {
+            self.calls_tool = true;
+            if self.tool.is_empty() {
+                self.tool = wire::tool_name(call).unwrap_or_default();
+            }
+        }
         self.text(words.content.as_str());
     }
 
@@ -193,7 +200,7 @@ impl Assembly {
                 return Err(Failure::new(error, Retry::Once));
             }
             Some("tool_calls" | "function_call") => {
-                return Err(Failure::new(wants_tool(), Retry::Never));
+                return Err(Failure::new(self.wants_tool(context), Retry::Never));
             }
             None if self.has_text && !matches!(ending, Ending::Marked) => {
                 let why = match ending {
@@ -223,9 +230,6 @@ impl Assembly {
                 .notices
                 .push("the server did not say why the reply ended".into());
         }
-        if finish.state == State::Filtered {
-            finish.notices.push("a content filter cut the reply".into());
-        }
         self.fill(&mut finish);
         finish
     }
@@ -245,7 +249,7 @@ impl Assembly {
             return Ok(finish);
         }
         if self.calls_tool {
-            return Err(Failure::new(wants_tool(), Retry::Never));
+            return Err(Failure::new(self.wants_tool(context), Retry::Never));
         }
         let incomplete = |what: &str| Error::new(Kind::Incomplete, what);
         let figures = self.usage.clone().map(|usage| Usage(usage).figures());
@@ -284,6 +288,16 @@ impl Assembly {
         })
     }
 
+    fn wants_tool(&self, context: &Context<'_>) -> Error {
+        let what = match self.tool.as_str() {
+            "" => "the model asked for a tool".to_owned(),
+            tool => format!("the model asked for a tool, {}", context.short(tool)),
+        };
+        Error::new(Kind::Incomplete, what)
+            .why("pachat offers none")
+            .hint("ask again without tools, or use another model")
+    }
+
     /// What is known about the end, whatever it is.
     pub(super) fn fill(&mut self, finish: &mut Finish) {
         finish.finish_reason = self.finish_reason.take();
@@ -298,12 +312,6 @@ impl Assembly {
             ));
         }
     }
-}
-
-fn wants_tool() -> Error {
-    Error::new(Kind::Incomplete, "the model asked for a tool")
-        .why("pachat offers none")
-        .hint("ask again without tools, or use another model")
 }
 
 /// JSON on one line, because it goes into a file of lines. Inside its strings a line break
@@ -355,7 +363,8 @@ mod tests {
             ending in prop::sample::select(vec![Ending::Closed, Ending::Broken("cut")]),
         ) {
             let endpoint = Endpoint::new("https://openrouter.ai".parse().unwrap());
-            let context = endpoint.context("m", &RealClock::start());
+            let clock = RealClock::start();
+        let context = endpoint.context("m", &clock);
             let mut assembly = Assembly::default();
             for (name, data) in &events {
                 assembly.event(name, data);

@@ -92,14 +92,15 @@ impl Endpoint {
         }
     }
 
-    pub(super) fn context<'a>(&'a self, model: &'a str, clock: &dyn Clock) -> Context<'a> {
+    /// What messages about a failed request to `model` are made from.
+    pub fn context<'a>(&'a self, model: &'a str, clock: &'a dyn Clock) -> Context<'a> {
         Context {
             base_url: &self.base_url,
             profile: self.profile,
             key: self.key.as_ref(),
             model,
             proxied: self.network.proxy_for(&self.base_url).is_some(),
-            now: clock.now(),
+            clock,
         }
     }
 }

@@ -17,10 +17,13 @@ pub(super) struct Details {
     pub(super) words: String,
     /// Who failed behind the server.
     pub(super) provider: Option<String>,
-    /// Why a filter refused.
+    /// Why a filter refused, and the beginning of what it did not like.
     pub(super) reasons: Vec<String>,
+    pub(super) flagged: Option<String>,
     /// Models that would do instead.
     pub(super) alternatives: Vec<String>,
+    /// What keeps the model from being used: a setting of the account, a wish of the request.
+    pub(super) excluded_by: Vec<String>,
     /// Whether the server itself says that trying again helps.
     pub(super) retryable: Option<bool>,
     /// When a quota is filled up again, in milliseconds since 1970.
@@ -72,8 +75,19 @@ impl Details {
             .find_map(status),
             words: String::new(),
             provider: metadata.get("provider_name").and_then(text),
-            reasons: texts(metadata.get("reasons")),
+            reasons: [metadata.get("reasons"), metadata.get("patterns")]
+                .into_iter()
+                .flat_map(texts)
+                .collect(),
+            flagged: metadata.get("flagged_input").and_then(text),
             alternatives: texts(availability.get("fallback_models")),
+            excluded_by: [
+                availability.get("excluded_by"),
+                availability.get("constraint"),
+            ]
+            .into_iter()
+            .flat_map(texts)
+            .collect(),
             retryable: availability.get("retryable").and_then(Value::as_bool),
             reset_ms: metadata
                 .pointer("/headers/X-RateLimit-Reset")
@@ -154,9 +168,13 @@ fn text(value: &Value) -> Option<String> {
         .map(str::to_owned)
 }
 
+/// The texts of a list, or a text that stands alone.
 fn texts(value: Option<&Value>) -> Vec<String> {
-    let list = value.and_then(Value::as_array);
-    list.into_iter().flatten().filter_map(text).collect()
+    match value {
+        Some(Value::Array(list)) => list.iter().filter_map(text).collect(),
+        Some(alone) => text(alone).into_iter().collect(),
+        None => Vec::new(),
+    }
 }
 
 fn status(value: &Value) -> Option<u16> {

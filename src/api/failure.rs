@@ -3,6 +3,8 @@
 //! Layer: `api`. The kind of an error follows from status and words, never from the place
 //! it came from, so an error event in a stream is treated as the same error in a response.
 
+use std::iter::Peekable;
+use std::str::Chars;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -13,6 +15,7 @@ use serde_json::value::RawValue;
 use crate::model::base_url::BaseUrl;
 use crate::model::error::{Error, Kind};
 use crate::model::secret::{Secret, redact};
+use crate::platform::Clock;
 
 use super::details::{Details, looks_like_html};
 use super::profile::Profile;
@@ -20,6 +23,9 @@ use super::retry::wanted_wait;
 
 /// The longest text from outside that is shown.
 const LONGEST_TEXT: usize = 300;
+
+/// The longest name from outside that is shown: of a model, a provider, a tool.
+const LONGEST_NAME: usize = 80;
 
 /// Whether another try may help, before anything of the reply was handed out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,28 +74,43 @@ impl Failure {
 
 /// What a message about a failure is made from besides the failure itself.
 #[derive(Clone, Copy)]
-pub(super) struct Context<'a> {
+pub struct Context<'a> {
     pub(super) base_url: &'a BaseUrl,
     pub(super) profile: Profile,
     pub(super) key: Option<&'a Secret>,
     pub(super) model: &'a str,
     /// Whether requests go through a proxy.
     pub(super) proxied: bool,
-    pub(super) now: Timestamp,
+    pub(super) clock: &'a dyn Clock,
 }
 
 impl Context<'_> {
     /// A text from outside, safe to show: one line, no control characters, no keys, and
     /// not too long.
     pub(super) fn tidy(&self, text: &str) -> String {
+        self.tidy_to(text, LONGEST_TEXT)
+    }
+
+    /// The same for a name, which is short if it is one.
+    pub(super) fn short(&self, text: &str) -> String {
+        self.tidy_to(text, LONGEST_NAME)
+    }
+
+    /// The same for the first few of a list.
+    fn list(&self, texts: &[String]) -> String {
+        let first: Vec<String> = texts.iter().take(5).map(|text| self.short(text)).collect();
+        self.tidy(&first.join(", "))
+    }
+
+    fn tidy_to(&self, text: &str, longest: usize) -> String {
         // Redacted before it is cut, or half a key would be left.
         let head: String = text.chars().take(LONGEST_TEXT * 8).collect();
         let known: Vec<&Secret> = self.key.into_iter().collect();
-        let clean = one_line(&redact(&head, &known));
-        if clean.chars().count() <= LONGEST_TEXT {
+        let clean = redact(&one_line(&head), &known);
+        if clean.chars().count() <= longest {
             return clean;
         }
-        let mut short: String = clean.chars().take(LONGEST_TEXT - 1).collect();
+        let mut short: String = clean.chars().take(longest - 1).collect();
         short.push('…');
         short
     }
@@ -101,16 +122,16 @@ fn one_line(text: &str) -> String {
     let mut characters = text.chars().peekable();
     while let Some(character) = characters.next() {
         match character {
-            '\u{1b}' => {
-                if characters.next_if_eq(&'[').is_some() {
-                    // Parameters, then one final byte.
-                    while characters
-                        .next_if(|c| ('\u{20}'..='\u{3f}').contains(c))
-                        .is_some()
-                    {}
-                    characters.next_if(|c| ('\u{40}'..='\u{7e}').contains(c));
+            '\u{1b}' => match characters.peek() {
+                Some('[') => {
+                    characters.next();
+                    skip_control_sequence(&mut characters);
                 }
-            }
+                Some(']' | 'P' | 'X' | '^' | '_') => skip_string(&mut characters),
+                _ => {}
+            },
+            '\u{9b}' => skip_control_sequence(&mut characters),
+            '\u{90}' | '\u{98}' | '\u{9d}'..='\u{9f}' => skip_string(&mut characters),
             c if c.is_whitespace() => {
                 if !out.is_empty() && !out.ends_with(' ') {
                     out.push(' ');
@@ -129,13 +150,38 @@ fn one_line(text: &str) -> String {
     out
 }
 
+/// Skips the parameters of a control sequence and its final byte.
+fn skip_control_sequence(characters: &mut Peekable<Chars<'_>>) {
+    while characters
+        .next_if(|c| ('\u{20}'..='\u{3f}').contains(c))
+        .is_some()
+    {}
+    characters.next_if(|c| ('\u{40}'..='\u{7e}').contains(c));
+}
+
+/// Skips a string for the terminal, such as a title, up to its end or that of the line.
+fn skip_string(characters: &mut Peekable<Chars<'_>>) {
+    while let Some(character) = characters.next_if(|c| *c != '\n') {
+        match character {
+            '\u{7}' | '\u{9c}' => return,
+            '\u{1b}' if characters.next_if_eq(&'\\').is_some() => return,
+            _ => {}
+        }
+    }
+}
+
 /// What a response with a status other than 2xx means.
-pub(super) fn of_response(
+pub fn of_response(
     status: u16,
     headers: &HeaderMap,
     body: &[u8],
     context: &Context<'_>,
 ) -> Failure {
+    if status == 304 {
+        // Nobody asked whether anything has changed; a cache in between must be confused.
+        let why = "it answered with HTTP 304".to_owned();
+        return unavailable(status, &Details::default(), why);
+    }
     if (300..400).contains(&status) {
         return redirect(status, headers, context);
     }
@@ -153,7 +199,7 @@ pub(super) fn of_response(
     match (failure.retry, advice) {
         (Retry::Later, Some(b"false")) => failure.retry = Retry::Never,
         (Retry::Later, _) => {
-            if let Some(wait) = wanted_wait(headers, context.now) {
+            if let Some(wait) = wanted_wait(headers, context.clock.now()) {
                 failure.retry = Retry::After(wait);
             }
         }
@@ -209,7 +255,7 @@ fn status_of_words(details: &Details) -> u16 {
 
 fn of_details(status: u16, details: &Details, context: &Context<'_>) -> Failure {
     let message = context.tidy(&details.message);
-    let by = details.provider.as_deref().map(|name| context.tidy(name));
+    let by = details.provider.as_deref().map(|name| context.short(name));
     let why = match (message.is_empty(), by) {
         (true, _) => format!("HTTP {status}"),
         (false, Some(by)) => format!("{message} (HTTP {status}, from {by})"),
@@ -286,10 +332,11 @@ fn rate_limited(details: &Details, context: &Context<'_>, why: String) -> Failur
             .reset_ms
             .and_then(|reset| Timestamp::from_millisecond(reset).ok())
             .map_or_else(String::new, |at| {
-                format!(" at {}", at.strftime("%Y-%m-%d %H:%M UTC"))
+                let at = at.to_zoned(context.clock.zone());
+                format!(" at {}", at.strftime("%Y-%m-%d %H:%M %Z"))
             });
         let hint = if context.model.ends_with(":free") {
-            let paid = context.model.trim_end_matches(":free");
+            let paid = context.short(context.model.trim_end_matches(":free"));
             format!("it is filled up again{until}; until then, `-m {paid}` costs a little")
         } else {
             format!("it is filled up again{until}; until then, use another model")
@@ -355,21 +402,12 @@ fn refused(status: u16, details: &Details, context: &Context<'_>, why: &str) -> 
         }
     } else if is_about_model(status, details) {
         other_model = true;
-        let model = context.tidy(context.model);
-        let error = malformed(&format!("the server cannot use the model {model}"));
-        match details.alternatives.first() {
-            Some(other) => error.hint(format!(
-                "try `-m {}`; `pachat models` lists what this server has",
-                context.tidy(other)
-            )),
-            None => error.hint("`pachat models` lists what this server has"),
-        }
+        without_model(details, context, why)
     } else if status == 403 {
         let error = malformed("the server refused the request");
-        if details.reasons.is_empty() {
-            error
-        } else {
-            error.cause(context.tidy(&details.reasons.join(", ")))
+        match reasons(details, context) {
+            Some(reasons) => error.cause(reasons),
+            None => error,
         }
     } else if matches!(status, 404 | 405) {
         malformed("the server has no chat completions there")
@@ -388,6 +426,58 @@ fn refused(status: u16, details: &Details, context: &Context<'_>, why: &str) -> 
     }
 }
 
+/// Why a filter refused, and what it refused.
+fn reasons(details: &Details, context: &Context<'_>) -> Option<String> {
+    let reasons = context.list(&details.reasons);
+    let flagged = details.flagged.as_deref().map(|text| context.short(text));
+    match (reasons.is_empty(), flagged) {
+        (true, None) => None,
+        (false, None) => Some(reasons),
+        (true, Some(flagged)) => Some(format!("about “{flagged}”")),
+        (false, Some(flagged)) => Some(format!("{reasons}, about “{flagged}”")),
+    }
+}
+
+/// The model is not there, or not for this account; names what is in the way and what
+/// would do instead.
+fn without_model(details: &Details, context: &Context<'_>, why: &str) -> Error {
+    let model = context.short(context.model);
+    let error = Error::new(
+        Kind::Malformed,
+        format!("the server cannot use the model {model}"),
+    )
+    .why(why);
+    let error = if details.excluded_by.is_empty() {
+        error
+    } else {
+        error.cause(format!(
+            "excluded by {}",
+            context.list(&details.excluded_by)
+        ))
+    };
+    let has = "`pachat models` lists what this server has";
+    if !details.alternatives.is_empty() {
+        let first = context.short(&details.alternatives[0]);
+        return match context.list(&details.alternatives[1..]).as_str() {
+            "" => error.hint(format!("try `-m {first}`; {has}")),
+            more => error.hint(format!("try `-m {first}`, or {more}; {has}")),
+        };
+    }
+    if details.mentions(&["free_variant_ended", "free variant"]) {
+        let paid = context.short(context.model.trim_end_matches(":free"));
+        return error.hint(format!("`-m {paid}` is the same model and costs something"));
+    }
+    if details.mentions(&["privacy", "data policy"]) {
+        let place = if context.profile.is_openrouter() {
+            "https://openrouter.ai/settings/privacy"
+        } else {
+            "the settings of your account"
+        };
+        return error.hint(format!("change that at {place}, or use another model"));
+    }
+    error.hint(has).unknown_model(context.model)
+}
+
 fn is_about_model(status: u16, details: &Details) -> bool {
     details.mentions(&[
         "not a valid model",
@@ -399,6 +489,8 @@ fn is_about_model(status: u16, details: &Details) -> bool {
         "model_unavailable",
         "free_variant_ended",
         "privacy_restricted",
+        "data policy",
+        "free variant",
         "constraint_filtered",
         "wrong_endpoint",
         "unknown model",

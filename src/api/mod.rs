@@ -18,6 +18,7 @@ mod profile;
 mod reading;
 mod reply;
 pub mod request;
+pub mod response;
 mod retry;
 pub mod sse;
 mod transport;
@@ -25,7 +26,7 @@ mod trouble;
 pub mod wire;
 
 pub use client::{Client, Endpoint, Limits};
-pub use failure::{Failure, Retry};
+pub use failure::{Context, Failure, Retry, of_response};
 pub use profile::{Profile, Server};
 pub use reply::{Reply, too_busy};
 pub use retry::RetryPolicy;

@@ -43,7 +43,7 @@ impl Server {
             Self::OpenRouter => "openrouter",
             Self::OpenAi => "openai",
             Self::Ollama => "ollama",
-            Self::LlamaCpp => "llama.cpp",
+            Self::LlamaCpp => "llamacpp",
             Self::LmStudio => "lmstudio",
             Self::Vllm => "vllm",
             Self::Generic => "generic",

@@ -10,14 +10,23 @@ use super::sse::{self, Event, Parser};
 /// How much of an error body is read.
 const LARGEST_ERROR: usize = 256 << 10;
 
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// How the body of a response is read.
+#[derive(Default)]
 pub(super) enum Reading {
     /// No response yet.
+    #[default]
     Waiting,
     /// A refusal: status, headers, and the body so far.
     Refusal(u16, HeaderMap, Vec<u8>),
-    /// Not a byte yet that tells what it is; whether it is announced as a web page.
-    Unknown(bool),
+    /// Not a byte yet that tells what it is.
+    Unknown {
+        /// Whether it is announced as a web page.
+        is_page: bool,
+        /// What has arrived: white space, or a byte order mark.
+        held: Vec<u8>,
+    },
     /// An event stream.
     Events(Box<Parser>),
     /// A reply in one piece.
@@ -53,20 +62,42 @@ impl Default for Read {
 }
 
 impl Reading {
+    /// A body of which nothing has arrived.
+    pub(super) fn unknown(is_page: bool) -> Self {
+        Self::Unknown {
+            is_page,
+            held: Vec::new(),
+        }
+    }
+
     /// Reads on.
     pub(super) fn read(&mut self, bytes: &[u8], assembly: &mut Assembly) -> Read {
-        if let Self::Unknown(is_page) = self {
-            // The first byte tells more than the media type, which servers get wrong.
-            let Some(first) = bytes.iter().find(|byte| !byte.is_ascii_whitespace()) else {
-                return Read::default();
-            };
-            *self = match first {
-                b'<' => return Read::Foreign,
-                b'{' | b'[' => Self::Whole(Vec::new()),
-                _ if *is_page => return Read::Foreign,
-                _ => Self::Events(Box::default()),
-            };
+        let Self::Unknown { is_page, held } = self else {
+            return self.read_known(bytes, assembly);
+        };
+        // The first byte tells more than the media type, which servers get wrong.
+        held.extend_from_slice(bytes);
+        if held.len() > LARGEST_ERROR {
+            return Read::Foreign;
         }
+        if held.len() < BYTE_ORDER_MARK.len() && BYTE_ORDER_MARK.starts_with(held) {
+            return Read::default();
+        }
+        let visible = held.strip_prefix(BYTE_ORDER_MARK).unwrap_or(held);
+        let next = match visible.iter().find(|byte| !byte.is_ascii_whitespace()) {
+            None => return Read::default(),
+            Some(b'<') => return Read::Foreign,
+            Some(b'{' | b'[') => Self::Whole(Vec::new()),
+            Some(_) if *is_page => return Read::Foreign,
+            Some(_) => Self::Events(Box::default()),
+        };
+        // All of it counts: a space before a field makes it another field.
+        let held = std::mem::take(held);
+        *self = next;
+        self.read_known(&held, assembly)
+    }
+
+    fn read_known(&mut self, bytes: &[u8], assembly: &mut Assembly) -> Read {
         match self {
             Self::Refusal(_, _, body) => {
                 let room = LARGEST_ERROR.saturating_sub(body.len());
@@ -87,7 +118,7 @@ impl Reading {
                 }
             }
             Self::Events(parser) => events(parser, bytes, assembly),
-            Self::Waiting | Self::Unknown(_) => Read::default(),
+            Self::Waiting | Self::Unknown { .. } => Read::default(),
         }
     }
 }

@@ -8,21 +8,18 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::header::CONTENT_TYPE;
-
 use crate::model::error::{Error, Kind};
 use crate::model::gate::{Passage, Permit, Wait};
 use crate::model::reply::{Finish, Identity, Progress, ReplyStream};
 
-use super::assembly::{Assembly, Ending};
 use super::client::Shared;
-use super::failure::{self, Context, Failure, Retry};
+use super::failure::{Context, Failure, Retry};
 use super::pipe::{Arrival, Consumer, Head};
-use super::reading::{Read, Reading};
 use super::request::Body;
+use super::response::{Fed, Response};
 use super::retry::in_words;
-use super::sse::{self, Event};
 use super::transport::post;
+use super::trouble::Trouble;
 
 /// The path of the endpoint, below the base URL.
 const PATH: &str = "/chat/completions";
@@ -33,10 +30,7 @@ const GRACE: Duration = Duration::from_secs(5);
 
 enum Phase {
     /// A request is under way.
-    Trying {
-        consumer: Consumer,
-        reading: Reading,
-    },
+    Trying(Consumer),
     /// Between two tries, until this time.
     Resting(Duration),
     /// Done.
@@ -55,7 +49,8 @@ pub struct Reply {
     /// The models to try, the current one first.
     candidates: VecDeque<Candidate>,
     phase: Phase,
-    assembly: Assembly,
+    /// The response to this try.
+    response: Response,
     /// Receives bytes from the pipe; empty between two calls.
     buffer: Vec<u8>,
     pending: VecDeque<Progress>,
@@ -93,7 +88,7 @@ impl Reply {
             shared,
             candidates,
             phase: Phase::Over,
-            assembly: Assembly::default(),
+            response: Response::default(),
             buffer: Vec::new(),
             pending: VecDeque::new(),
             began: now,
@@ -116,13 +111,7 @@ impl Reply {
     }
 
     fn context(&self) -> Context<'_> {
-        let model = self
-            .candidates
-            .front()
-            .map_or("", |candidate| candidate.model.as_str());
-        self.shared
-            .endpoint
-            .context(model, self.shared.clock.as_ref())
+        context(&self.shared, &self.candidates)
     }
 
     /// Whether the gate lets a request through now; if not, the phase is another.
@@ -170,23 +159,16 @@ impl Reply {
         self.tried = now;
         self.heard = now;
         self.learned = now;
-        self.assembly = Assembly::default();
-        self.phase = Phase::Trying {
-            consumer: self.shared.worker().send(request),
-            reading: Reading::Waiting,
-        };
+        self.response = Response::default();
+        self.phase = Phase::Trying(self.shared.worker().send(request));
     }
 
     /// The next limit to pass, and what it means to pass it.
     fn limit(&self) -> (Duration, Limit) {
         let limits = &self.shared.endpoint.limits;
-        let mut nearest = if let Phase::Trying {
-            reading: Reading::Waiting,
-            ..
-        } = self.phase
-        {
+        let mut nearest = if self.response.is_awaited() {
             (self.tried + limits.first_byte, Limit::FirstByte)
-        } else if self.assembly.is_finished() {
+        } else if self.response.is_finished() {
             // From the last event, or comments could hold the end back for ever.
             (self.learned + GRACE.min(limits.idle), Limit::Grace)
         } else {
@@ -207,7 +189,9 @@ impl Reply {
         let limits = self.shared.endpoint.limits;
         let (why, wait, setting) = match limit {
             Limit::Grace => {
-                self.conclude(Ending::Closed);
+                let context = context(&self.shared, &self.candidates);
+                let ended = self.response.enough(&context);
+                self.settle(ended);
                 return;
             }
             Limit::FirstByte => (
@@ -231,8 +215,8 @@ impl Reply {
                 "--max-time or timeouts.total_seconds",
             ),
         };
-        if self.assembly.has_content() {
-            self.conclude(Ending::Broken(why));
+        if self.response.has_content() {
+            self.cut(why);
             return;
         }
         let error = Error::new(Kind::Unavailable, "there is no reply")
@@ -246,8 +230,8 @@ impl Reply {
 
     /// Decides what follows a failure: another try, another model, or the end.
     fn fail(&mut self, failure: Failure) {
-        if self.assembly.has_content() {
-            self.give_up(midway(failure.error));
+        if self.response.has_content() {
+            self.give_up(failure.error);
             return;
         }
         if let Some(wait) = self.wait_before_retry(failure.retry) {
@@ -320,8 +304,7 @@ impl Reply {
     /// Ends with an error; what has arrived before it is handed out first.
     fn give_up(&mut self, error: Error) {
         self.hand_out();
-        let mut finish = Finish::failed(error);
-        self.assembly.fill(&mut finish);
+        let finish = self.response.failed(error);
         self.phase = Phase::Over;
         self.permit = None;
         self.pending.push_back(Progress::Done(Box::new(finish)));
@@ -329,42 +312,40 @@ impl Reply {
 
     /// Queues the text that has arrived.
     fn hand_out(&mut self) {
-        if !self.assembly.delta.is_empty() {
-            let delta = std::mem::take(&mut self.assembly.delta);
-            self.pending.push_back(Progress::Delta(delta));
+        if self.response.has_news() {
+            self.pending
+                .push_back(Progress::Delta(self.response.take()));
         }
     }
 
     /// Nothing more comes, or nothing more matters.
-    fn conclude(&mut self, ending: Ending) {
-        let concluded = {
-            let model = self
-                .candidates
-                .front()
-                .map_or("", |candidate| candidate.model.as_str());
-            let context = self
-                .shared
-                .endpoint
-                .context(model, self.shared.clock.as_ref());
-            self.assembly.conclude(ending, &context)
-        };
-        match concluded {
+    fn settle(&mut self, ended: Result<Finish, Failure>) {
+        self.hand_out();
+        match ended {
             Ok(finish) => {
-                self.hand_out();
-                if let Phase::Trying { consumer, .. } =
-                    std::mem::replace(&mut self.phase, Phase::Over)
-                    && ending == Ending::Marked
-                {
-                    consumer.content();
-                }
+                self.phase = Phase::Over;
                 self.permit = None;
                 self.pending.push_back(Progress::Done(Box::new(finish)));
             }
-            Err(failure) => {
-                self.hand_out();
-                self.fail(failure);
-            }
+            Err(failure) => self.fail(failure),
         }
+    }
+
+    /// The reply ended by itself, so the connection is good for another one.
+    fn settle_in_peace(&mut self, ended: Result<Finish, Failure>) {
+        if ended.is_ok()
+            && let Phase::Trying(consumer) = std::mem::replace(&mut self.phase, Phase::Over)
+        {
+            consumer.content();
+        }
+        self.settle(ended);
+    }
+
+    /// The reply does not come to its end.
+    fn cut(&mut self, why: &'static str) {
+        let context = context(&self.shared, &self.candidates);
+        let ended = self.response.cut(why, &context);
+        self.settle(ended);
     }
 
     fn arrived(&mut self, arrival: Arrival) {
@@ -372,28 +353,21 @@ impl Reply {
             Arrival::Nothing => {}
             Arrival::Head(head) => self.head(head),
             Arrival::Bytes => self.bytes(),
-            Arrival::End => self.end(),
-            Arrival::Failed(trouble) => {
-                let no_answer = matches!(
-                    self.phase,
-                    Phase::Trying {
-                        reading: Reading::Waiting,
-                        ..
-                    }
-                );
-                if let Phase::Trying {
-                    reading: Reading::Refusal(..),
-                    ..
-                } = self.phase
-                {
-                    self.end();
-                } else if no_answer {
-                    let failure = trouble.into_failure(&self.context());
-                    self.fail(failure);
-                } else {
-                    self.conclude(Ending::Broken(trouble.cut()));
-                }
+            Arrival::End => {
+                let context = context(&self.shared, &self.candidates);
+                let ended = self.response.end(&context);
+                self.settle_in_peace(ended);
             }
+            Arrival::Failed(trouble) => self.troubled(trouble),
+        }
+    }
+
+    fn troubled(&mut self, trouble: Trouble) {
+        if self.response.is_awaited() {
+            let failure = trouble.into_failure(&self.context());
+            self.fail(failure);
+        } else {
+            self.cut(trouble.cut());
         }
     }
 
@@ -401,97 +375,37 @@ impl Reply {
         let now = self.shared.clock.elapsed();
         self.heard = now;
         self.learned = now;
-        let header = |name| head.headers.get(name).and_then(|value| value.to_str().ok());
-        if let Some(id) = header("x-generation-id") {
-            self.assembly.note_generation(id);
-        }
-        let is_page = header(CONTENT_TYPE.as_str()).is_some_and(|kind| {
-            kind.trim_start()
-                .get(..9)
-                .is_some_and(|kind| kind.eq_ignore_ascii_case("text/html"))
-        });
-        let next = if head.status.is_success() {
-            Reading::Unknown(is_page)
-        } else {
-            Reading::Refusal(head.status.as_u16(), head.headers, Vec::new())
-        };
-        if let Phase::Trying { reading, .. } = &mut self.phase {
-            *reading = next;
-        }
+        self.response.head(head.status.as_u16(), head.headers);
     }
 
     /// Reads what the pipe put into the buffer.
     fn bytes(&mut self) {
         self.heard = self.shared.clock.elapsed();
-        let mut buffer = std::mem::take(&mut self.buffer);
-        let read = match &mut self.phase {
-            Phase::Trying { reading, .. } => reading.read(&buffer, &mut self.assembly),
-            _ => Read::default(),
-        };
-        buffer.clear();
-        self.buffer = buffer;
-        match read {
-            Read::On { heartbeat, news } => {
+        let context = context(&self.shared, &self.candidates);
+        let fed = self.response.feed(&self.buffer, &context);
+        self.buffer.clear();
+        match fed {
+            Fed::More { heartbeat, news } => {
                 if news {
                     self.learned = self.heard;
                 }
-                let empty = self.assembly.delta.is_empty();
-                self.hand_out();
-                if heartbeat && empty {
+                if heartbeat && !self.response.has_news() {
                     self.pending.push_back(Progress::Heartbeat);
                 }
+                self.hand_out();
             }
-            Read::Over => self.conclude(Ending::Marked),
-            Read::EndOfBody => self.end(),
-            Read::Foreign => {
-                let error = failure::not_an_api(&self.context());
-                self.fail(Failure::new(error, Retry::Never));
-            }
-            Read::TooLarge => {
-                let error = Error::new(Kind::Incomplete, "the reply is too large").why(format!(
-                    "one piece of it has more than {} MiB",
-                    sse::DEFAULT_LIMIT >> 20
-                ));
-                self.fail(Failure::new(error, Retry::Never));
-            }
+            Fed::Ended(ended) => self.settle_in_peace(ended),
         }
     }
+}
 
-    /// The body is at its end.
-    fn end(&mut self) {
-        let Phase::Trying { reading, .. } = &mut self.phase else {
-            return;
-        };
-        match std::mem::replace(reading, Reading::Waiting) {
-            Reading::Refusal(status, headers, body) => {
-                let failure = failure::of_response(status, &headers, &body, &self.context());
-                self.fail(failure);
-            }
-            Reading::Whole(body) => {
-                if self.assembly.whole(&String::from_utf8_lossy(&body)) {
-                    self.conclude(Ending::Marked);
-                } else {
-                    let error = failure::not_an_api(&self.context());
-                    self.fail(Failure::new(error, Retry::Never));
-                }
-            }
-            Reading::Events(mut parser) => {
-                let assembly = &mut self.assembly;
-                // What is pending was within the limit when it was taken in.
-                let _ = parser.finish(|event| {
-                    if let Event::Message { name, data } = event {
-                        assembly.event(name, data);
-                    }
-                });
-                self.conclude(if self.assembly.is_over() {
-                    Ending::Marked
-                } else {
-                    Ending::Closed
-                });
-            }
-            Reading::Waiting | Reading::Unknown(_) => self.conclude(Ending::Closed),
-        }
-    }
+/// What messages about a failure are made from. Not a method, so that the response can be
+/// changed meanwhile.
+fn context<'a>(shared: &'a Shared, candidates: &'a VecDeque<Candidate>) -> Context<'a> {
+    let model = candidates
+        .front()
+        .map_or("", |candidate| candidate.model.as_str());
+    shared.endpoint.context(model, shared.clock.as_ref())
 }
 
 /// The error of who does not wait in front of a gate.
@@ -513,18 +427,6 @@ enum Limit {
     DataIdle,
     Grace,
     Total,
-}
-
-/// An error after some of the reply has arrived.
-fn midway(error: Error) -> Error {
-    if error.kind() == Kind::Incomplete {
-        return error;
-    }
-    let made = Error::new(Kind::Incomplete, "the reply failed midway").why(error.headline());
-    match error.hint_text() {
-        Some(hint) => made.hint(hint),
-        None => made,
-    }
 }
 
 /// An error with the time that the server asks to wait; beyond the longest wait it is
@@ -561,12 +463,12 @@ impl ReplyStream for Reply {
                         return Progress::Idle;
                     }
                 }
-                Phase::Trying { .. } => {
+                Phase::Trying(_) => {
                     let (at, limit) = self.limit();
                     let wait = at.min(give_up).saturating_sub(now);
                     let mut buffer = std::mem::take(&mut self.buffer);
                     let arrival = match &mut self.phase {
-                        Phase::Trying { consumer, .. } => consumer.wait(&mut buffer, wait),
+                        Phase::Trying(consumer) => consumer.wait(&mut buffer, wait),
                         _ => Arrival::Nothing,
                     };
                     self.buffer = buffer;
@@ -579,7 +481,7 @@ impl ReplyStream for Reply {
                         self.arrived(arrival);
                         // A comment that comes and comes must not hide a stall.
                         let (at, limit) = self.limit();
-                        let still_trying = matches!(self.phase, Phase::Trying { .. });
+                        let still_trying = matches!(self.phase, Phase::Trying(_));
                         if still_trying && self.shared.clock.elapsed() >= at {
                             self.limit_passed(limit);
                         }
@@ -590,6 +492,6 @@ impl ReplyStream for Reply {
     }
 
     fn identity(&self) -> &Identity {
-        self.assembly.identity()
+        self.response.identity()
     }
 }

@@ -91,6 +91,10 @@ impl Parser {
             let piece = &rest[..end];
             rest = &rest[end + 1..];
             if self.line.is_empty() {
+                // The same limit as for a line that arrives in pieces.
+                if piece.len() > self.limit {
+                    return Err(TooLarge);
+                }
                 self.take_line(piece, &mut sink)?;
             } else {
                 self.hold(piece)?;

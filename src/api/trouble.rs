@@ -255,7 +255,8 @@ mod tests {
     #[test]
     fn each_cause_has_its_kind_and_only_passing_ones_are_tried_again() {
         let endpoint = Endpoint::new("https://api.example.com/v1".parse().unwrap());
-        let context = endpoint.context("m", &RealClock::start());
+        let clock = RealClock::start();
+        let context = endpoint.context("m", &clock);
         for (cause, kind, retry) in [
             (Cause::Setup(None), Kind::Config, Retry::Never),
             (Cause::Dns, Kind::Unavailable, Retry::Later),

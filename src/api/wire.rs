@@ -59,8 +59,8 @@ pub struct Words<'a> {
     pub reasoning_content: Text<'a>,
     /// Why it will not answer.
     pub refusal: Text<'a>,
-    /// Whether it wants to call a tool.
-    pub calls_tool: bool,
+    /// The tools that it wants to call, if any.
+    pub tool_call: Option<&'a RawValue>,
 }
 
 impl Words<'_> {
@@ -78,6 +78,14 @@ impl<'a> Chunk<'a> {
     pub fn parse(json: &'a str) -> Option<Self> {
         serde_json::from_str(json).ok()
     }
+}
+
+/// The name of the first tool in `tool_calls`, or in the older `function_call`.
+pub(super) fn tool_name(call: &RawValue) -> Option<String> {
+    let call: serde_json::Value = serde_json::from_str(call.get()).ok()?;
+    let call = call.get(0).unwrap_or(&call);
+    let name = call.pointer("/function/name").or_else(|| call.get("name"));
+    name?.as_str().map(str::to_owned)
 }
 
 /// Text, or nothing: null, numbers and objects are nothing, and of an array of parts the
@@ -261,8 +269,10 @@ impl<'de> Object<'de> for Words<'de> {
             "reasoning_content" => self.reasoning_content = map.next_value()?,
             "refusal" => self.refusal = map.next_value()?,
             "tool_calls" | "function_call" => {
-                let raw = map.next_value::<&RawValue>()?.get();
-                self.calls_tool |= !matches!(raw, "null" | "[]" | "{}" | "\"\"" | "false");
+                let raw = map.next_value::<&'de RawValue>()?;
+                if !matches!(raw.get(), "null" | "[]" | "{}" | "\"\"" | "false") {
+                    self.tool_call = Some(raw);
+                }
             }
             _ => {
                 map.next_value::<IgnoredAny>()?;
@@ -433,7 +443,7 @@ mod tests {
         let message = choice.message.unwrap();
         assert_eq!(message.thoughts(), "hm");
         assert_eq!(message.refusal.as_str(), "no");
-        assert!(message.calls_tool);
+        assert!(message.tool_call.is_some());
         for bad in ["", "{", "[]", "7", "null", "\"x\"", "{}x"] {
             assert!(Chunk::parse(bad).is_none(), "{bad}");
         }

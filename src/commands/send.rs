@@ -379,7 +379,12 @@ fn dry_run(
 /// Prints what is printed at the end, and turns the way in which the reply ended into the
 /// result of the command.
 fn report(args: &SendArgs, keeper: &Keeper, outcome: Outcome, context: &mut Context) -> Result<()> {
-    let Outcome { reply, error, .. } = outcome;
+    let Outcome {
+        reply,
+        error,
+        notices,
+        ..
+    } = outcome;
     if let Some(closed) = error.as_ref().filter(|error| error.kind() == Kind::Closed) {
         return Err(Error::new(Kind::Closed, closed.headline()));
     }
@@ -389,11 +394,15 @@ fn report(args: &SendArgs, keeper: &Keeper, outcome: Outcome, context: &mut Cont
     } else if args.no_stream && !args.extract {
         Show::new(&mut context.ui, Manner::Text, "").whole(&reply.content.to_text())?;
     }
+    for notice in &notices {
+        context.ui.warn(notice);
+    }
     if args.usage {
         let spent = session::spent_line(context);
         context.ui.note(&format!("{}{spent}", usage_line(&reply)));
     }
     if let Some(error) = error {
+        let error = session::name_models(error, context);
         return Err(explain(error, keeper, &reply));
     }
     if args.extract {

@@ -29,6 +29,7 @@ use crate::ops::turn::{self, Ask, Audience, Keeper, Outcome, Responder};
 use crate::platform::disk::Open;
 use crate::platform::{Clock, Signals};
 use crate::settings::Origin;
+use crate::settings::nearest::distance;
 use crate::store::Store;
 use crate::store::gate::{Allowance, StoreGate};
 use crate::store::lock::{self, Patience};
@@ -163,6 +164,35 @@ pub(super) fn spent_line(context: &Context) -> String {
             format!("; {today} today, {month} this month")
         }
         _ => String::new(),
+    }
+}
+
+/// To an error about a model that the server does not know, adds those of the kept catalogue
+/// that look like it. Asks nobody.
+pub(super) fn name_models(error: Error, context: &Context) -> Error {
+    const MOST: usize = 3;
+    let Some(wanted) = error.unknown_model_text() else {
+        return error;
+    };
+    let known = known_models(&context.store(), context.settings.base_url());
+    let name = wanted.rsplit('/').next().unwrap_or(wanted).to_lowercase();
+    let limit = (wanted.chars().count() / 3).max(2);
+    let mut like: Vec<(usize, &String)> = known
+        .iter()
+        .map(|id| (distance(wanted, id), id))
+        .filter(|(distance, id)| {
+            *distance <= limit || (name.len() > 2 && id.to_lowercase().contains(&name))
+        })
+        .collect();
+    like.sort();
+    let like: Vec<&str> = like.iter().take(MOST).map(|(_, id)| id.as_str()).collect();
+    match like.as_slice() {
+        [] => error,
+        [one] => error.hint(format!("did you mean `-m {one}`?")),
+        [first, rest @ ..] => {
+            let rest = rest.join(", ");
+            error.hint(format!("did you mean `-m {first}`, or {rest}?"))
+        }
     }
 }
 

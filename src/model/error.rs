@@ -148,6 +148,7 @@ struct Inner {
     path: Option<PathBuf>,
     cause: Option<String>,
     hint: Option<String>,
+    unknown_model: Option<String>,
 }
 
 impl Error {
@@ -160,6 +161,7 @@ impl Error {
             path: None,
             cause: None,
             hint: None,
+            unknown_model: None,
         }))
     }
 
@@ -222,6 +224,14 @@ impl Error {
         }
     }
 
+    /// It is about this model, which the server does not know. Whoever knows what the server
+    /// has can then name something like it.
+    #[must_use]
+    pub fn unknown_model(mut self, model: impl Into<String>) -> Self {
+        self.0.unknown_model = Some(model.into());
+        self
+    }
+
     /// The same error as another kind.
     #[must_use]
     pub fn with_kind(mut self, kind: Kind) -> Self {
@@ -245,6 +255,11 @@ impl Error {
     /// The hint, if there is one.
     pub fn hint_text(&self) -> Option<&str> {
         self.0.hint.as_deref()
+    }
+
+    /// The model that the server does not know, if that is what it is about.
+    pub fn unknown_model_text(&self) -> Option<&str> {
+        self.0.unknown_model.as_deref()
     }
 
     /// The file, if there is one.

@@ -118,9 +118,11 @@ pub fn models(
     }
 }
 
-/// A list from the future counts as old: the clock was wrong then, or is now.
+/// A list from the future counts as old: the clock was wrong then, or is now. An empty one is
+/// never fresh: a server that has loaded no model yet will soon have one.
 fn is_fresh(catalogue: &Catalogue, now: Timestamp) -> bool {
-    (0..FRESH).contains(&now.duration_since(catalogue.fetched_at).as_secs())
+    !catalogue.models.is_empty()
+        && (0..FRESH).contains(&now.duration_since(catalogue.fetched_at).as_secs())
 }
 
 fn keep(store: &Store, base_url: &BaseUrl, catalogue: &Catalogue) -> Result<()> {

@@ -94,6 +94,8 @@ pub struct Outcome {
     pub kept: bool,
     /// Why it is not a whole reply, if it is not.
     pub error: Option<Error>,
+    /// Oddities of the reply, each worth a line to the person.
+    pub notices: Vec<String>,
 }
 
 /// Builds the request for the last prompt of a conversation.
@@ -321,7 +323,12 @@ impl Reading {
         if let Some(partial) = self.partial {
             partial.remove()?;
         }
-        Ok(Outcome { reply, kept, error })
+        Ok(Outcome {
+            reply,
+            kept,
+            error,
+            notices: finish.notices,
+        })
     }
 }
 

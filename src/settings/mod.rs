@@ -10,7 +10,7 @@ mod dotenv;
 mod file;
 mod lines;
 mod load;
-mod nearest;
+pub(crate) mod nearest;
 mod schema;
 mod table;
 

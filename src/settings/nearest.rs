@@ -19,7 +19,7 @@ pub(super) fn nearest<'a>(
 
 /// Edits (insert, remove, change a letter, swap two neighbours) from one name to the
 /// other, blind to case and to the difference of `-` and `_`.
-pub(super) fn distance(from: &str, to: &str) -> usize {
+pub(crate) fn distance(from: &str, to: &str) -> usize {
     let fold = |text: &str| -> Vec<char> {
         text.chars()
             .map(|c| {

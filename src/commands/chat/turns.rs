@@ -99,7 +99,16 @@ impl Chat<'_> {
 
     /// Says what a person should know about how a reply ended.
     fn report(&self, outcome: Outcome, context: &mut Context) -> Result<()> {
-        let Outcome { reply, kept, error } = outcome;
+        let Outcome {
+            reply,
+            kept,
+            error,
+            notices,
+        } = outcome;
+        for notice in &notices {
+            context.ui.warn(notice);
+        }
+        let error = error.map(|error| session::name_models(error, context));
         if !self.interactive {
             return error.map_or(Ok(()), Err);
         }
