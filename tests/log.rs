@@ -465,7 +465,7 @@ fn a_log_is_put_away_when_it_is_large() {
 #[test]
 fn a_log_is_put_away_after_a_week_and_removed_a_month_later() {
     let mut sandbox = Sandbox::new();
-    let day = |text: &str| format!("2026-{text}T12:00:00Z").parse().unwrap();
+    let day = |text: &str| format!("2026-{text}T12:00:00Z");
     for (today, model, files) in [
         ("09-01", "a", &["app.log"][..]),
         ("09-08", "b", &["app.log"]),
@@ -491,19 +491,18 @@ fn a_log_is_put_away_after_a_week_and_removed_a_month_later() {
             ],
         ),
     ] {
-        sandbox.clock = std::sync::Arc::new(common::host::TestClock::at(day(today)));
+        sandbox.clock = std::sync::Arc::new(common::host::TestClock::at(&day(today)));
         // A moment more than a week, and not less.
         if today == "09-08" {
-            sandbox.clock = std::sync::Arc::new(common::host::TestClock::at(
-                "2026-09-08T11:59:00Z".parse().unwrap(),
-            ));
+            sandbox.clock =
+                std::sync::Arc::new(common::host::TestClock::at("2026-09-08T11:59:00Z"));
         }
         write(&sandbox, model);
         assert_eq!(log_files(&sandbox), files, "{today}");
     }
     let bystander = sandbox.data_dir().join("logs/app.log.notes");
     std::fs::write(&bystander, "mine").unwrap();
-    sandbox.clock = std::sync::Arc::new(common::host::TestClock::at(day("12-31")));
+    sandbox.clock = std::sync::Arc::new(common::host::TestClock::at(&day("12-31")));
     write(&sandbox, "g");
     assert_eq!(
         log_files(&sandbox),

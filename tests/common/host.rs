@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -19,34 +19,46 @@ use zeroize::Zeroizing;
 
 /// A clock that begins at a chosen moment and moves when somebody sleeps.
 pub struct TestClock {
-    begin: Timestamp,
     waited: AtomicU64,
     /// Real time counts, too: for tests against a server.
     start: std::time::Instant,
+    calendar: Timestamp,
+    zone: TimeZone,
 }
 
 impl TestClock {
     pub fn new() -> Self {
-        Self::at("2026-08-22T09:41:07Z".parse().unwrap())
+        Self::at("2026-08-22T09:41:07Z")
     }
 
-    /// A clock whose calendar begins then.
-    pub fn at(begin: Timestamp) -> Self {
+    /// A clock that shows this time when it begins.
+    pub fn at(calendar: &str) -> Self {
         Self {
-            begin,
             waited: AtomicU64::new(0),
             start: std::time::Instant::now(),
+            calendar: calendar.parse().unwrap(),
+            zone: TimeZone::UTC,
         }
+    }
+
+    /// The same in another time zone.
+    pub fn in_zone(self, zone: TimeZone) -> Self {
+        Self { zone, ..self }
+    }
+
+    /// How long was slept, which took no time.
+    pub fn waited(&self) -> Duration {
+        Duration::from_micros(self.waited.load(Ordering::SeqCst))
     }
 }
 
 impl Clock for TestClock {
     fn now(&self) -> Timestamp {
-        self.begin + self.elapsed()
+        self.calendar + self.elapsed()
     }
 
     fn elapsed(&self) -> Duration {
-        Duration::from_micros(self.waited.load(Ordering::SeqCst)) + self.start.elapsed()
+        self.waited() + self.start.elapsed()
     }
 
     fn sleep(&self, time: Duration) {
@@ -56,7 +68,7 @@ impl Clock for TestClock {
     }
 
     fn zone(&self) -> TimeZone {
-        TimeZone::UTC
+        self.zone.clone()
     }
 }
 
@@ -84,22 +96,76 @@ impl Random for TestRandom {
 
 /// A stream that keeps what is written.
 #[derive(Clone, Default)]
-pub struct Captured(Arc<Mutex<Vec<u8>>>);
+pub struct Captured {
+    written: Arc<(Mutex<Vec<u8>>, Condvar)>,
+    /// After so many bytes nobody reads any more.
+    closes_after: Option<usize>,
+}
 
 impl Captured {
+    /// A stream whose reader goes away once it has seen so many bytes.
+    pub fn closing_after(bytes: usize) -> Self {
+        Self {
+            closes_after: Some(bytes),
+            ..Self::default()
+        }
+    }
+
     pub fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        String::from_utf8(self.written.0.lock().unwrap().clone()).unwrap()
+    }
+
+    /// Waits until this was written; `false` if that takes too long.
+    pub fn wait_for(&self, text: &str) -> bool {
+        let missing = |written: &mut Vec<u8>| !String::from_utf8_lossy(written).contains(text);
+        let written = self.written.0.lock().unwrap();
+        let waited = self
+            .written
+            .1
+            .wait_timeout_while(written, super::server::PATIENCE, missing);
+        !missing(&mut waited.unwrap().0)
     }
 }
 
 impl Write for Captured {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
+        let mut written = self.written.0.lock().unwrap();
+        if self
+            .closes_after
+            .is_some_and(|limit| written.len() >= limit)
+        {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        written.extend_from_slice(bytes);
+        self.written.1.notify_all();
         Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+/// What of the host a test wants to hold in its hands while pachat runs.
+#[derive(Clone)]
+pub struct Cues {
+    pub clock: Arc<TestClock>,
+    pub signals: Signals,
+    pub stdout: Captured,
+    pub stderr: Captured,
+    /// Whether standard output is a terminal.
+    pub terminal: bool,
+}
+
+impl Default for Cues {
+    fn default() -> Self {
+        Self {
+            clock: Arc::new(TestClock::new()),
+            signals: Signals::default(),
+            stdout: Captured::default(),
+            stderr: Captured::default(),
+            terminal: false,
+        }
     }
 }
 
@@ -170,7 +236,17 @@ impl Sandbox {
 
     /// Runs pachat with these arguments and this on standard input.
     pub fn run_with(&self, args: &[&str], stdin: &str) -> Ran {
-        let (stdout, stderr) = (Captured::default(), Captured::default());
+        let cues = Cues {
+            clock: Arc::clone(&self.clock),
+            signals: self.signals.clone(),
+            ..Cues::default()
+        };
+        self.run_on(&cues, args, stdin)
+    }
+
+    /// The same on a host of which the test holds parts.
+    pub fn run_on(&self, cues: &Cues, args: &[&str], stdin: &str) -> Ran {
+        let Cues { stdout, stderr, .. } = cues.clone();
         let host = Host {
             environment: Environment {
                 variables: self.variables.clone(),
@@ -184,8 +260,8 @@ impl Sandbox {
             },
             stdout: Output {
                 writer: Box::new(stdout.clone()),
-                is_terminal: false,
-                size: None,
+                is_terminal: cues.terminal,
+                size: cues.terminal.then_some((80, 24)),
             },
             stderr: Output {
                 writer: Box::new(stderr.clone()),
@@ -193,10 +269,10 @@ impl Sandbox {
                 size: None,
             },
             secrets: Box::new(NoSecrets),
-            clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
+            clock: Arc::clone(&cues.clock) as Arc<dyn Clock>,
             disk: Arc::clone(&self.disk),
             random: Arc::new(TestRandom::new(self.runs.fetch_add(1000, Ordering::SeqCst))),
-            signals: self.signals.clone(),
+            signals: cues.signals.clone(),
             programs: Box::new(RealPrograms),
         };
         let args = std::iter::once("pachat")

@@ -105,6 +105,8 @@ pub enum Step {
     Wait(Gate),
     /// Tells the test that it got here.
     Reach(Gate),
+    /// Does what the test says, such as letting the test's clock jump.
+    Do(Arc<dyn Fn() + Send + Sync>),
     /// Waits until the client closes the connection; see [`FakeServer::wait_for_hang_up`].
     HangUp,
     /// Ends the connection in the middle of the body.
@@ -423,6 +425,7 @@ fn play(script: &Script, mut stream: &TcpStream, log: &Log) -> io::Result<bool> 
                 gate.wait();
             }
             Step::Reach(gate) => gate.open(),
+            Step::Do(act) => act(),
             Step::HangUp => {
                 // A client that is content sends nothing more; one that goes away ends the
                 // stream or resets it.
