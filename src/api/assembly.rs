@@ -4,6 +4,9 @@
 //! stopped (and that was no error), or marked the end after some content. Everything else
 //! is a failure, because a half answer must never pass for a whole one.
 
+use std::collections::BTreeMap;
+
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::model::error::{Error, Kind};
@@ -131,7 +134,7 @@ impl Assembly {
         note(&mut self.identity.model, chunk.model.some());
         note(&mut self.identity.provider, chunk.provider.some());
         if let Some(usage) = chunk.usage {
-            self.usage = one_line(usage);
+            self.usage = storable(usage);
         }
         let choice = chunk.choice.unwrap_or_default();
         if let Some(error) = chunk.error.or(choice.error) {
@@ -314,14 +317,19 @@ impl Assembly {
     }
 }
 
-/// JSON on one line, because it goes into a file of lines. Inside its strings a line break
-/// is always escaped, so one outside can become a space.
-fn one_line(json: &RawValue) -> Option<Box<RawValue>> {
-    if json.get().contains(['\n', '\r']) {
-        RawValue::from_string(json.get().replace(['\n', '\r'], " ")).ok()
-    } else {
-        Some(json.to_owned())
+/// JSON that goes into a file of lines: on one line, and such that whoever reads the line can
+/// read it. Grammar alone allows numbers out of any range, halves of characters and any depth.
+fn storable(json: &RawValue) -> Option<Box<RawValue>> {
+    // Inside strings a line break is always escaped, so one outside can become a space.
+    let line = json.get().replace(['\n', '\r'], " ");
+    // Depth counts from the line, of which this is a part.
+    let readable = |json: &str| serde_json::from_str::<Value>(&format!("[[{json}]]")).is_ok();
+    if readable(&line) {
+        return RawValue::from_string(line).ok();
     }
+    let mut fields: BTreeMap<String, &RawValue> = serde_json::from_str(&line).ok()?;
+    fields.retain(|_, value| readable(value.get()));
+    serde_json::value::to_raw_value(&fields).ok()
 }
 
 #[cfg(test)]
@@ -380,6 +388,23 @@ mod tests {
                 }
                 Err(failure) => prop_assert!(!failure.error.headline().is_empty()),
             }
+        }
+    }
+
+    #[test]
+    fn usage_that_no_reader_of_the_file_could_read_is_not_kept() {
+        let deep = format!("{}{}", "[".repeat(127), "]".repeat(127));
+        for (usage, kept) in [
+            (r#"{"a":1}"#, Some(r#"{"a":1}"#)),
+            ("{\"a\":\n1}", Some(r#"{"a": 1}"#)),
+            (r#"{"b":2,"a":1e999}"#, Some(r#"{"b":2}"#)),
+            (r#"{"a":"\ud800","b":2}"#, Some(r#"{"b":2}"#)),
+            ("1e999", None),
+            (&*deep, None),
+        ] {
+            let raw = RawValue::from_string(usage.to_owned()).unwrap();
+            let stored = storable(&raw);
+            assert_eq!(stored.as_deref().map(RawValue::get), kept, "{usage}");
         }
     }
 

@@ -527,3 +527,111 @@ pub(super) fn not_an_api(context: &Context<'_>) -> Error {
     .why("the answer is not a chat completion")
     .hint("check the base URL (does it end in /v1?), and whether the network wants a login first")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::client::Endpoint;
+    use crate::platform::clock::RealClock;
+    use proptest::prelude::*;
+
+    /// Every line that is shown of a failure.
+    fn lines(failure: &Failure) -> Vec<String> {
+        let error = &failure.error;
+        [
+            Some(error.headline().as_str()),
+            error.cause_text(),
+            error.hint_text(),
+            Some(&failure.announcement),
+        ]
+        .into_iter()
+        .flatten()
+        .map(str::to_owned)
+        .collect()
+    }
+
+    /// Bodies of the shapes that servers send, with any text in any place.
+    fn body() -> impl Strategy<Value = Vec<u8>> {
+        let text = prop_oneof![
+            ".{0,80}",
+            "[\\x00-\\x1f\\u{7f}-\\u{9f}\\u{202e}a\\[\\];m]{0,60}",
+            "(x|é|🙂){0,400}",
+            Just("Provider returned error".to_owned()),
+            Just("can only afford 30104, per-day, context length, no endpoints".to_owned()),
+        ];
+        let json = (text.clone(), text.clone(), any::<i64>(), any::<bool>()).prop_map(
+            |(one, two, number, flag)| {
+                let metadata = serde_json::json!({
+                    "raw": two, "provider_name": two, "reasons": [one, two], "patterns": two,
+                    "flagged_input": one, "limit_source": two,
+                    "headers": { "X-RateLimit-Reset": number },
+                });
+                let availability = serde_json::json!({
+                    "code": two, "retryable": flag, "fallback_models": [two, one, two],
+                    "excluded_by": [one], "constraint": two,
+                });
+                serde_json::json!({ "error": {
+                    "message": one, "code": number % 600, "metadata": metadata,
+                    "availability": availability, "n_prompt_tokens": number, "n_ctx": number,
+                } })
+                .to_string()
+                .into_bytes()
+            },
+        );
+        prop_oneof![
+            prop::collection::vec(any::<u8>(), 0..300),
+            text.clone().prop_map(String::into_bytes),
+            text.prop_map(|text| format!("<html><title>{text}").into_bytes()),
+            json,
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_a_server_says_is_told_in_short_clean_lines(
+            status in 300u16..600,
+            body in body(),
+            model in ".{0,200}",
+            header in "[ -~]{0,30}",
+        ) {
+            let mut endpoint = Endpoint::new("https://openrouter.ai".parse().unwrap());
+            endpoint.key = Some(Secret::new("sk-or-v1-0123456789abcdef".into()));
+            let clock = RealClock::start();
+            let context = endpoint.context(&model, &clock);
+            let mut headers = HeaderMap::new();
+            for name in ["location", "retry-after", "x-ratelimit-reset", "date"] {
+                headers.insert(name, HeaderValue::from_str(&header).unwrap());
+            }
+            let failure = of_response(status, &headers, &body, &context);
+            for line in lines(&failure) {
+                prop_assert!(line.chars().all(|c| !c.is_control()), "{line:?}");
+                // 300 for the text from outside, and the words around it.
+                prop_assert!(line.chars().count() <= 480, "{line}");
+            }
+            let text = String::from_utf8_lossy(&body);
+            let tidy = context.tidy(&text);
+            prop_assert!(tidy.chars().count() <= LONGEST_TEXT);
+            prop_assert!(tidy.chars().all(|c| !c.is_control()));
+            prop_assert!(context.short(&text).chars().count() <= LONGEST_NAME);
+        }
+    }
+
+    #[test]
+    fn a_key_is_redacted_wherever_it_stands() {
+        let mut endpoint = Endpoint::new("https://openrouter.ai".parse().unwrap());
+        endpoint.key = Some(Secret::new("local-secret".into()));
+        let clock = RealClock::start();
+        let context = endpoint.context("m", &clock);
+        for text in [
+            "local-secret",
+            "a local-\u{1b}[1msecret b",
+            "x\u{1b}]0;t\u{7}local-secret",
+        ] {
+            let tidy = context.tidy(text);
+            assert!(
+                tidy.contains("(redacted)") && !tidy.contains("secret"),
+                "{tidy}"
+            );
+        }
+    }
+}

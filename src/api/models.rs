@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::model::error::{Error, Kind, Result};
 use crate::model::usd::Usd;
@@ -47,19 +48,34 @@ pub fn parse(json: &[u8]) -> Result<Vec<ModelInfo>> {
             .why("the answer is not a list of models")
             .hint("check the base URL; it usually ends in /v1")
     };
-    let value: Value = serde_json::from_slice(json).map_err(|_| foreign())?;
-    // OpenAI and nearly everyone: `data`. Ollama's own list: `models`. Together: no wrapper.
-    let entries = [value.get("data"), value.get("models"), Some(&value)]
-        .into_iter()
-        .flatten()
-        .find_map(Value::as_array)
-        .ok_or_else(foreign)?;
+    let entries = std::str::from_utf8(json).ok().and_then(entries);
     let mut seen = std::collections::HashSet::new();
     Ok(entries
-        .iter()
-        .filter_map(model)
+        .ok_or_else(foreign)?
+        .into_iter()
+        .filter_map(|entry| model(&serde_json::from_str(entry.get()).ok()?))
         .filter(|model| seen.insert(model.id.clone()))
         .collect())
+}
+
+/// The entries of a list, unread, so that one with a number out of range costs only itself.
+fn entries(json: &str) -> Option<Vec<&RawValue>> {
+    #[derive(Deserialize)]
+    struct Wrapper<'a> {
+        #[serde(borrow, default)]
+        data: Option<&'a RawValue>,
+        #[serde(borrow, default)]
+        models: Option<&'a RawValue>,
+    }
+    // OpenAI and nearly everyone: `data`. Ollama's own list: `models`. Together: no wrapper.
+    if let Ok(bare) = serde_json::from_str(json) {
+        return Some(bare);
+    }
+    let wrapper: Wrapper<'_> = serde_json::from_str(json).ok()?;
+    [wrapper.data, wrapper.models]
+        .into_iter()
+        .flatten()
+        .find_map(|list| serde_json::from_str(list.get()).ok())
 }
 
 fn model(entry: &Value) -> Option<ModelInfo> {

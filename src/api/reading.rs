@@ -77,14 +77,16 @@ impl Reading {
         };
         // The first byte tells more than the media type, which servers get wrong.
         held.extend_from_slice(bytes);
-        if held.len() > LARGEST_ERROR {
-            return Read::Foreign;
-        }
         if held.len() < BYTE_ORDER_MARK.len() && BYTE_ORDER_MARK.starts_with(held) {
             return Read::default();
         }
         let visible = held.strip_prefix(BYTE_ORDER_MARK).unwrap_or(held);
-        let next = match visible.iter().find(|byte| !byte.is_ascii_whitespace()) {
+        let blank = visible
+            .iter()
+            .take_while(|byte| byte.is_ascii_whitespace())
+            .count();
+        let next = match visible.get(blank) {
+            _ if blank > LARGEST_ERROR => return Read::Foreign,
             None => return Read::default(),
             Some(b'<') => return Read::Foreign,
             Some(b'{' | b'[') => Self::Whole(Vec::new()),

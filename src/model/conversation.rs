@@ -239,6 +239,7 @@ pub fn text_of(message: &Message) -> Cow<'_, str> {
 mod tests {
     use super::*;
     use crate::model::record::{Content, Rewind, line};
+    use proptest::prelude::*;
 
     fn at() -> Timestamp {
         "2026-08-22T09:41:07Z".parse().unwrap()
@@ -317,5 +318,39 @@ mod tests {
             "{long}"
         );
         assert_eq!(title_of(&"長".repeat(80)).chars().count(), 60);
+    }
+
+    proptest! {
+        #[test]
+        fn odd_lines_cost_only_themselves(
+            odd in prop::collection::vec(
+                prop_oneof![
+                    prop::collection::vec(any::<u8>(), 0..60),
+                    "\\{\"type\":\"(message|set|rewind|conversation|x)\",\"(n|to|role|content|usage)\":(-?[0-9]{1,30}|1e999|\"[a-z]{0,3}\"|null|\\[\\]|\\{\\})\\}"
+                        .prop_map(String::into_bytes),
+                ],
+                0..6,
+            ),
+        ) {
+            let mut odd: Vec<Vec<u8>> = odd
+                .into_iter()
+                // Sound records are for the other tests.
+                .filter(|line| !line.starts_with(b"{\"type\":\"rewind\""))
+                .collect();
+            for line in &mut odd {
+                line.retain(|byte| *byte != b'\n');
+                line.push(b'\n');
+            }
+            let mut records = vec![message(1, Role::User, "first")];
+            records.extend(odd.iter().cloned());
+            records.push(message(2, Role::Assistant, "last"));
+            let read = Conversation::parse(&file(&records)).unwrap();
+            prop_assert_eq!(read.all().count() + read.faults.len() <= records.len(), true);
+            let texts: Vec<_> = read.active().map(|message| message.content.to_text()).collect();
+            prop_assert!(texts.iter().any(|text| text == "first"));
+            prop_assert!(texts.iter().any(|text| text == "last"));
+            prop_assert_eq!(read.torn, 0);
+            let _ = Conversation::parse(&odd.concat());
+        }
     }
 }

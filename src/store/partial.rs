@@ -220,6 +220,7 @@ pub fn parse(bytes: &[u8]) -> Remains {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     const FILE: &str = concat!(
         r#"{"type":"partial","version":1,"n":2,"at":"2026-08-22T09:41:07.123Z","model":"a"}"#,
@@ -255,5 +256,20 @@ mod tests {
         }
         assert!(parse(&[0; 40]).damaged);
         assert_eq!(parse(b""), Remains::default());
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_are_too_odd(
+            bytes in prop::collection::vec(any::<u8>(), 0..200),
+            at in 0usize..400,
+        ) {
+            let _ = parse(&bytes);
+            // In the middle of a sound file they cost at most the lines that they touch.
+            let at = at.min(FILE.len());
+            let mixed = [&FILE.as_bytes()[..at], &bytes, b"\n", &FILE.as_bytes()[at..]].concat();
+            let read = parse(&mixed);
+            prop_assert!(read.damaged || !read.delta.text.is_empty());
+        }
     }
 }

@@ -59,7 +59,7 @@ fn prices() {
         ),
         (r#"{"prompt":"NaN","completion":"inf"}"#, None, None, false),
         (
-            r#"{"prompt":"1e999","completion":1e400}"#,
+            r#"{"prompt":"1e999","completion":"-1e999"}"#,
             None,
             None,
             false,
@@ -106,7 +106,7 @@ fn lists() {
         (r#"{"models":[{"name":"llama3:8b"}]}"#, &["llama3:8b"]),
         (r#"[{"id":"a"},{"id":"b"},{"id":"a"}]"#, &["a", "b"]),
         (
-            r#"{"data":[7,null,{},{"id":""},{"id":"c","context_length":"x"}]}"#,
+            r#"{"data":[7,null,{},{"id":""},{"id":"c","context_length":"x"},{"id":"d","pricing":{"prompt":1e400}}]}"#,
             &["c"],
         ),
     ] {
