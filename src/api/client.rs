@@ -99,7 +99,7 @@ impl Endpoint {
             profile: self.profile,
             key: self.key.as_ref(),
             model,
-            proxied: self.network.proxy_for(&self.base_url).is_some(),
+            proxied: self.network.is_proxied(&self.base_url),
             clock,
         }
     }

@@ -78,6 +78,31 @@ impl NetworkEnvironment {
         };
         own.as_deref().or(self.all_proxy.as_deref())
     }
+
+    /// Whether requests to an address go through a proxy, as far as can be told.
+    pub(super) fn is_proxied(&self, base_url: &BaseUrl) -> bool {
+        let direct = self.no_proxy.as_deref().unwrap_or_default();
+        self.proxy_for(base_url).is_some() && !names_host(direct, base_url.host())
+    }
+}
+
+/// Whether `NO_PROXY` names this host: itself, a domain that it is in, or all. Addresses and
+/// ranges are left to the HTTP library; this is for messages.
+fn names_host(no_proxy: &str, host: &str) -> bool {
+    no_proxy
+        .split(',')
+        .map(|entry| entry.trim().trim_start_matches('.'))
+        .filter(|entry| !entry.is_empty())
+        .any(|entry| {
+            let before = host
+                .len()
+                .checked_sub(entry.len())
+                .and_then(|at| Some((host.get(..at)?, host.get(at..)?)));
+            entry == "*"
+                || before.is_some_and(|(before, end)| {
+                    end.eq_ignore_ascii_case(entry) && (before.is_empty() || before.ends_with('.'))
+                })
+        })
 }
 
 /// The one place where clients are set up: TLS, proxies, redirects, time to connect.
@@ -272,4 +297,27 @@ pub(super) fn post(url: &str, body: Vec<u8>) -> Result<reqwest::Request, Trouble
         .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     *request.body_mut() = Some(body.into());
     Ok(request)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_proxy_names_hosts_and_domains() {
+        for (no_proxy, named) in [
+            ("", false),
+            (",, .", false),
+            ("*", true),
+            ("example.com", true),
+            (".example.com", true),
+            ("localhost, EXAMPLE.com", true),
+            ("api.example.com", true),
+            ("ple.com", false),
+            ("www.api.example.com", false),
+            ("é.com", false),
+        ] {
+            assert_eq!(names_host(no_proxy, "api.example.com"), named, "{no_proxy}");
+        }
+    }
 }

@@ -6,11 +6,7 @@ use crate::{Row, row};
 
 /// A refusal as openrouter.ai sends it: asked once, and the prompt stays.
 fn refused(status: u16, body: &str, code: u8) -> Seen {
-    refused_on(|stage| stage.openrouter(), status, body, code)
-}
-
-fn refused_on(set: impl FnOnce(Stage) -> Stage, status: u16, body: &str, code: u8) -> Seen {
-    let stage = set(Stage::new([Script::json(status, body)]));
+    let stage = Stage::new([Script::json(status, body)]).openrouter();
     let seen = stage
         .send(&[])
         .stdout("")

@@ -23,7 +23,7 @@ use crate::streams::{self, Stream};
 /// How many random splits of each body.
 const SPLITS: usize = 1000;
 
-/// SplitMix64: the same numbers in each run.
+/// `SplitMix64`: the same numbers in each run.
 struct Numbers(u64);
 
 impl Numbers {
@@ -51,7 +51,7 @@ struct Pieces {
     endpoint: Endpoint,
     clock: TestClock,
     response: Response,
-    pieces: std::vec::IntoIter<Vec<u8>>,
+    waiting: std::vec::IntoIter<Vec<u8>>,
     ended: Option<Finish>,
 }
 
@@ -69,7 +69,7 @@ impl Pieces {
             endpoint: Endpoint::new("http://127.0.0.1:9".parse().unwrap()),
             clock: TestClock::new(),
             response,
-            pieces: pieces.into_iter(),
+            waiting: pieces.into_iter(),
             ended: None,
         }
     }
@@ -77,7 +77,7 @@ impl Pieces {
     /// Reads on until there is something to hand out.
     fn read(&mut self) -> Option<std::result::Result<Finish, pachat::api::Failure>> {
         let context: Context<'_> = self.endpoint.context("a/b", &self.clock);
-        for piece in self.pieces.by_ref() {
+        for piece in self.waiting.by_ref() {
             match self.response.feed(&piece, &context) {
                 Fed::More { news: true, .. } => return None,
                 Fed::More { .. } => {}

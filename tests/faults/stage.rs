@@ -1,8 +1,10 @@
 //! A server with a script, a home, and what came of running pachat between the two.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
-use crate::common::host::{Cues, Ran, Sandbox};
+use crate::common::host::{Cues, Ran, Sandbox, TestClock};
 use crate::common::server::{FakeServer, Request, Script, Step};
 
 /// The key that every request carries; it must never be shown.
@@ -24,6 +26,18 @@ impl Stage {
     /// The same with scripts that hold the host in their hands.
     pub(crate) fn cued(scripts: impl FnOnce(&Cues) -> Vec<Script>) -> Self {
         Self::on(Cues::default(), scripts)
+    }
+
+    /// A server with one script, and a clock on which ten minutes pass in half a second. The
+    /// limits for bytes are so long that only the one for data can pass.
+    pub(crate) fn in_quick_time(script: Script) -> Self {
+        let cues = Cues {
+            clock: Arc::new(TestClock::new().faster(1200)),
+            ..Cues::default()
+        };
+        Self::on(cues, |_| vec![script])
+            .setting("timeouts.first_byte_seconds", "86400")
+            .setting("timeouts.idle_seconds", "86400")
     }
 
     /// The same on a certain host.
@@ -181,7 +195,7 @@ pub(crate) fn shown(cues: &Cues, text: &'static str) -> Step {
 /// A step in which time passes.
 pub(crate) fn pass(cues: &Cues, seconds: u64) -> Step {
     use pachat::platform::Clock;
-    let clock = std::sync::Arc::clone(&cues.clock);
+    let clock = Arc::clone(&cues.clock);
     act(move || clock.sleep(std::time::Duration::from_secs(seconds)))
 }
 
@@ -192,5 +206,5 @@ pub(crate) fn interrupt(cues: &Cues) -> Step {
 }
 
 fn act(act: impl Fn() + Send + Sync + 'static) -> Step {
-    Step::Do(std::sync::Arc::new(act))
+    Step::Do(Arc::new(act))
 }

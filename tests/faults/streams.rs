@@ -3,8 +3,10 @@
 //! Each body is sent in one piece and byte by byte here, and in a thousand random splits in
 //! `splits`; the outcome must always be the same.
 
+use std::time::Duration;
+
 use crate::common::server::{FINISHED, Framing, Script, Step, USAGE, delta};
-use crate::stage::{Stage, pass, stored};
+use crate::stage::{Stage, pass, shown, stored};
 use crate::{Row, row};
 
 /// A body, and what comes of it.
@@ -81,9 +83,13 @@ impl Stream {
 
 /// A stream of these events.
 fn events<S: AsRef<str>>(data: impl IntoIterator<Item = S>) -> String {
-    data.into_iter()
-        .map(|data| format!("data: {}\n\n", data.as_ref()))
-        .collect()
+    let mut stream = String::new();
+    for data in data {
+        stream.push_str("data: ");
+        stream.push_str(data.as_ref());
+        stream.push_str("\n\n");
+    }
+    stream
 }
 
 fn choice(fields: &str) -> String {
@@ -107,7 +113,7 @@ const COMPLETION: &str = r#"{"id":"gen-1","model":"test/model","choices":[{"inde
 pub(crate) fn all() -> Vec<Stream> {
     let malformed = "data: {oops\n\n";
     let counted = |count: u32| format!(r#"{{"choices":[],"usage":{{"prompt_tokens":{count}}}}}"#);
-    let mut all = vec![
+    vec![
         Stream::good(1, format!(": OPENROUTER PROCESSING\n\n{}{}{}", hello(""), events([FINISHED, USAGE]), events(["[DONE]"])), "Hello"),
         Stream::good(2, hello(&events([FINISHED, &counted(7), "[DONE]"])), "Hello"),
         Stream::good(3, hello(&events([FINISHED, FINISHED, USAGE, "[DONE]"])), "Hello"),
@@ -191,14 +197,7 @@ pub(crate) fn all() -> Vec<Stream> {
         Stream::good(68, hello(&end()).replace("gen-1", "chatcmpl-7"), "Hello"),
         Stream::good(74, events([r#"{"id":7,"created":123456789012345678901234567890,"x":{"y":[1e999,-0,{}]},"model":null,"choices":[{"index":0.0,"delta":{"content":"wrong","content":"a","new":1e400},"logprobs":[],"finish_reason":"stop"}],"usage":{"prompt_tokens":7.0,"completion_tokens":1e300,"cost":1e999,"total_tokens":99999999999999999999}}"#, "[DONE]"]), "a"),
         Stream::none(74, events(["7", "[]", "null", "\"x\""]), 76, 1, "is not a chat API"),
-    ];
-    for stream in &mut all {
-        // What is left of a reply without text is its reasoning, if there was any.
-        if stream.row == 64 {
-            stream.state = "error";
-        }
-    }
-    all
+    ]
 }
 
 fn script(stream: &Stream, step: Step) -> Script {
@@ -383,26 +382,7 @@ pub(crate) fn rows() -> Vec<Row> {
 
 /// A generation that is dead on the server is kept alive by its comments only so long.
 fn only_comments() {
-    for (first, text, code, messages) in [
-        ("", "", 69, &["user=x"][..]),
-        (
-            &*hello(""),
-            "Hello\n",
-            76,
-            &["user=x", "assistant:error=Hello"],
-        ),
-    ] {
-        let stage = Stage::cued(|cues| {
-            let script = Script::stream()
-                .send(first)
-                .step(crate::stage::shown(cues, text.trim_end()));
-            let script = (0..7).fold(script, |script, _| {
-                script.send(": PROCESSING\n\n").step(pass(cues, 100))
-            });
-            vec![script.step(Step::HangUp)]
-        });
-        // Comments count for this one, so it is not the one that passes.
-        let stage = stage.setting("timeouts.idle_seconds", "3600");
+    let check = |stage: Stage, text: &str, code: u8, messages: &[&str]| {
         stage
             .send(&[])
             .stdout(text)
@@ -411,7 +391,23 @@ fn only_comments() {
             .says("hint: ")
             .stored(messages)
             .asked(1);
-    }
+    };
+    let comments = |script: Script| {
+        (0..500).fold(script, |script, _| {
+            let pause = Step::Pause(Duration::from_millis(1));
+            script.send(": PROCESSING\n\n").step(pause)
+        })
+    };
+    let silent = Stage::in_quick_time(comments(Script::stream()).step(Step::HangUp));
+    check(silent, "", 69, &["user=x"]);
+    let midway = Stage::cued(|cues| {
+        let script = Script::stream().send(hello("")).step(shown(cues, "Hello"));
+        let script = script.send(": PROCESSING\n\n").step(pass(cues, 700));
+        vec![script.send(": PROCESSING\n\n").step(Step::HangUp)]
+    });
+    let midway = midway.setting("timeouts.idle_seconds", "86400");
+    let kept = ["user=x", "assistant:error=Hello"];
+    check(midway, "Hello\n", 76, &kept);
 }
 
 /// However the connection breaks, what arrived is kept; with nothing arrived it is one more
@@ -450,7 +446,7 @@ fn cut() {
         vec![
             Script::stream()
                 .send(hello(""))
-                .step(crate::stage::shown(cues, "Hello"))
+                .step(shown(cues, "Hello"))
                 .step(Step::Reset),
         ]
     });
