@@ -287,8 +287,14 @@ impl FakeServer {
 
     /// A port on loopback where nobody listens.
     pub fn nobody() -> String {
+        // The near end of a connection has a port of its own that takes none. It is kept, or
+        // the system would give the port to the next server that a test starts.
         let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has free ports");
         let address = listener.local_addr().expect("a bound listener has one");
+        let near = TcpStream::connect(address).expect("it listens");
+        let far = listener.accept().expect("somebody has just connected");
+        let address = near.local_addr().expect("a connected socket has one");
+        std::mem::forget((near, far));
         format!("http://{address}/v1")
     }
 
