@@ -185,7 +185,7 @@ impl Settings {
         self.text("api.key_command")
     }
 
-    /// Further certificate authorities (PEM), absolute.
+    /// The certificate authorities to trust (PEM) instead of the compiled-in ones, absolute.
     pub fn ca_file(&self) -> Option<&Path> {
         self.ca_file.as_deref()
     }

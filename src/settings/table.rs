@@ -147,7 +147,7 @@ pub static TABLE: &[Setting] = &[
         Shape::Path,
         Fallback::None,
         None,
-        "A PEM file of certificate authorities to trust as well",
+        "A PEM file of certificate authorities to trust instead of those compiled in",
     ),
     setting(
         "api.attribution",

@@ -255,7 +255,7 @@ pub(crate) fn rows() -> Vec<Row> {
     vec![
         row(1, "happy stream, usage chunk with choices", || {
             let seen = usage(1, "67 prompt + 5 reply tokens; $0.000013");
-            assert_eq!(seen.ran.stderr.matches('$').count(), 1);
+            assert_eq!(seen.ran.stderr.matches("tokens; $").count(), 1);
             assert_eq!(seen.reply()["cost"], "0.00001305");
         }),
         row(2, "usage chunk with no choices", || {
