@@ -12,7 +12,6 @@ use crate::ops::export;
 use crate::platform::disk::FileKind;
 use crate::store::read::{Loaded, Scope};
 use crate::store::{Store, atomic};
-use crate::term::progress::Progress;
 
 use super::session;
 
@@ -178,7 +177,6 @@ fn to_files(
         atomic::create_dirs(context.disk.as_ref(), output)
             .map_err(|error| error.with_kind(Kind::CannotCreate))?;
     }
-    let mut progress = Progress::new(&context.ui, "exporting", ids.len());
     for id in ids {
         let path = if single {
             output.to_path_buf()
@@ -199,9 +197,7 @@ fn to_files(
             &bytes,
         )
         .map_err(|error| error.with_kind(Kind::CannotCreate))?;
-        progress.step();
     }
-    drop(progress);
     let count = match ids.len() {
         1 => "1 conversation is".to_owned(),
         count => format!("{count} conversations are"),
