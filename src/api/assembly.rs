@@ -407,19 +407,4 @@ mod tests {
             assert_eq!(stored.as_deref().map(RawValue::get), kept, "{usage}");
         }
     }
-
-    /// Not a test of anything but speed.
-    #[test]
-    #[ignore = "a measurement"]
-    #[expect(clippy::print_stdout, reason = "a measurement")]
-    fn twenty_thousand_pieces() {
-        let data = r#"{"id":"gen-1","object":"chat.completion.chunk","created":1787000000,"model":"test/model","provider":"Test","choices":[{"index":0,"delta":{"role":"assistant","content":" word"},"finish_reason":null}]}"#;
-        let mut assembly = Assembly::default();
-        let start = std::time::Instant::now();
-        for _ in 0..20_000 {
-            assembly.event("", data);
-        }
-        println!("20,000 pieces: {:?}", start.elapsed());
-        assert_eq!(assembly.delta.text.len(), 100_000);
-    }
 }

@@ -4,6 +4,7 @@
 pub mod chat;
 pub mod completions;
 pub mod config;
+mod connection;
 pub mod export;
 pub mod list;
 pub mod models;

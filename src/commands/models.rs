@@ -12,7 +12,7 @@ use crate::model::usd::Usd;
 use crate::ops::catalogue::{self, Catalogue, Freshness};
 use crate::term::table::{self, Align, Column};
 
-use super::session::{self, Connection};
+use super::connection::{self, Connection};
 use super::show::json_line;
 
 /// Arguments of `models`.
@@ -92,7 +92,7 @@ fn fetch(args: &ModelsArgs, context: &mut Context) -> Result<Catalogue> {
         Freshness::Hour
     };
     let now = context.clock.now();
-    let mut connection = Connection::new(session::Limits::default());
+    let mut connection = Connection::new(connection::Limits::default());
     let log = Arc::clone(&context.log);
     catalogue::models(
         &store,

@@ -20,7 +20,8 @@ use crate::ops::turn::{self, Ask, Keeper, Outcome};
 use crate::store::Store;
 use crate::store::writer::Beginning;
 
-use super::session::{self, Connection};
+use super::connection::{self, Connection};
+use super::session;
 use super::show::{Manner, Show, json_line, usage_line};
 
 /// Arguments of `send`.
@@ -168,7 +169,7 @@ fn seconds(text: &str) -> Result<Duration, String> {
 /// Carries out `send`.
 pub fn run(args: &SendArgs, context: &mut Context) -> Result<()> {
     let prompt = read_prompt(args, context)?;
-    let mut connection = Connection::new(session::Limits {
+    let mut connection = Connection::new(connection::Limits {
         total: args.max_time,
         retry: !args.no_retry,
         wait: !args.no_wait,
@@ -402,7 +403,7 @@ fn report(args: &SendArgs, keeper: &Keeper, outcome: Outcome, context: &mut Cont
         context.ui.note(&format!("{}{spent}", usage_line(&reply)));
     }
     if let Some(error) = error {
-        let error = session::name_models(error, context);
+        let error = connection::name_models(error, context);
         return Err(explain(error, keeper, &reply));
     }
     if args.extract {

@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::commands::connection::known_models;
 use crate::commands::list::when;
-use crate::commands::session::{known_models, spent_line};
+use crate::commands::session::spent_line;
 use crate::context::Context;
 use crate::model::error::{Error, Kind, Result};
 use crate::model::record::{Role, Set};

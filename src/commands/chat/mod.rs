@@ -20,7 +20,8 @@ use crate::store::writer::Beginning;
 use crate::term::editor::TerminalLines;
 use crate::term::lines::{Line, Lines, Manner, PlainLines};
 
-use super::session::{self, Connection, GUIDE};
+use super::connection::{self, Connection, GUIDE};
+use super::session;
 use offers::Offers;
 use slash::Meaning;
 
@@ -139,7 +140,7 @@ impl<'a> Chat<'a> {
         let mut chat = Self {
             args,
             store,
-            connection: Connection::new(session::Limits::default()),
+            connection: Connection::new(connection::Limits::default()),
             interactive,
             edited,
             id: None,

@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use crate::commands::session;
+use crate::commands::connection;
 use crate::model::base_url::BaseUrl;
 use crate::store::Store;
 use crate::store::read::Scope;
@@ -30,7 +30,7 @@ impl Offers {
     fn models(&self) -> Vec<Offer> {
         let models = self
             .models
-            .get_or_init(|| session::known_models(&self.store, &self.base_url));
+            .get_or_init(|| connection::known_models(&self.store, &self.base_url));
         models
             .iter()
             .map(|model| Offer {

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::commands::session;
 use crate::commands::show::{Manner, Show};
+use crate::commands::{connection, session};
 use crate::context::Context;
 use crate::model::error::{Error, Kind, Result};
 use crate::model::id::ConversationId;
@@ -108,7 +108,7 @@ impl Chat<'_> {
         for notice in &notices {
             context.ui.warn(notice);
         }
-        let error = error.map(|error| session::name_models(error, context));
+        let error = error.map(|error| connection::name_models(error, context));
         if !self.interactive {
             return error.map_or(Ok(()), Err);
         }
