@@ -8,32 +8,11 @@
 
 mod common;
 
-use common::host::Sandbox;
-use common::server::{FakeServer, Script, Step, delta};
+use common::server::{Script, Step, delta};
+use common::{context_of, sandbox};
 use serde_json::Value;
 
 const CHAT: [&str; 3] = ["chat", "-m", "a/b"];
-
-fn sandbox(scripts: impl IntoIterator<Item = Script>) -> (FakeServer, Sandbox) {
-    let server = FakeServer::answering(scripts);
-    let sandbox = Sandbox::with_server(&server.base_url());
-    (server, sandbox)
-}
-
-/// `role:content` of the messages of a request.
-fn context_of(body: &Value) -> Vec<String> {
-    let messages = body["messages"].as_array().unwrap();
-    messages
-        .iter()
-        .map(|message| {
-            format!(
-                "{}:{}",
-                message["role"].as_str().unwrap(),
-                message["content"].as_str().unwrap()
-            )
-        })
-        .collect()
-}
 
 /// The states of a conversation's replies.
 fn states(conversation: &[Value]) -> Vec<&str> {

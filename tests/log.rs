@@ -11,7 +11,8 @@ use std::io::Read;
 use std::path::PathBuf;
 
 use common::host::Sandbox;
-use common::server::{FakeServer, Gate, Script, Step, delta};
+use common::sandbox;
+use common::server::{Gate, Script, Step, delta};
 use flate2::read::MultiGzDecoder;
 use pachat::model::log_line::{Asked, Audit, Event, Exchange, LogLine};
 use pachat::model::reply::State;
@@ -19,12 +20,6 @@ use pachat::platform::Disk;
 use pachat::platform::disk::RealDisk;
 
 const KEY: &str = "test-key-0123456789";
-
-fn sandbox(scripts: impl IntoIterator<Item = Script>) -> (FakeServer, Sandbox) {
-    let server = FakeServer::answering(scripts);
-    let sandbox = Sandbox::with_server(&server.base_url());
-    (server, sandbox)
-}
 
 fn path(sandbox: &Sandbox) -> PathBuf {
     sandbox.data_dir().join("logs/app.log")

@@ -9,28 +9,8 @@ mod common;
 
 use common::host::Sandbox;
 use common::server::{FakeServer, Script, delta};
+use common::{context_of, sandbox};
 use serde_json::{Value, json};
-
-fn sandbox(scripts: impl IntoIterator<Item = Script>) -> (FakeServer, Sandbox) {
-    let server = FakeServer::answering(scripts);
-    let sandbox = Sandbox::with_server(&server.base_url());
-    (server, sandbox)
-}
-
-/// What the server saw as the conversation, as `role:content`.
-fn context_of(body: &Value) -> Vec<String> {
-    let messages = body["messages"].as_array().unwrap();
-    messages
-        .iter()
-        .map(|message| {
-            format!(
-                "{}:{}",
-                message["role"].as_str().unwrap(),
-                message["content"].as_str().unwrap()
-            )
-        })
-        .collect()
-}
 
 /// The roles and states of a conversation's messages.
 fn shape(conversation: &[Value]) -> Vec<String> {
