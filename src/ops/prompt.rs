@@ -46,27 +46,63 @@ fn fenced(file: &Attachment) -> String {
     format!("{}:\n{fence}{language}\n{text}\n{fence}", file.name)
 }
 
-/// The content of the first fenced code block of a reply, with a final line feed.
+/// The content of the first fenced code block of a reply, with a final line feed. A block that
+/// the reply breaks off in ends there.
+///
+/// Not done with a Markdown parser: the tables of the one there is are a tenth of what is
+/// relocated at every start of the program, and fences are the whole of what is needed.
 pub fn first_code_block(markdown: &str) -> Option<String> {
-    use pulldown_cmark::{CodeBlockKind, Event, Parser, Tag, TagEnd};
-    let mut block: Option<String> = None;
-    for event in Parser::new(markdown) {
-        match event {
-            Event::Start(Tag::CodeBlock(CodeBlockKind::Fenced(_))) => block = Some(String::new()),
-            Event::Text(text) => {
-                if let Some(block) = &mut block {
-                    block.push_str(&text);
-                }
-            }
-            Event::End(TagEnd::CodeBlock) if block.is_some() => break,
-            _ => {}
-        }
-    }
-    let mut block = block?;
-    if !block.ends_with('\n') {
+    let mut lines = markdown.lines();
+    let fence = lines.find_map(Fence::opened_by)?;
+    let mut block = String::new();
+    for line in lines.take_while(|line| !fence.is_closed_by(line)) {
+        block.push_str(fence.without_indent(line));
         block.push('\n');
     }
     Some(block)
+}
+
+/// The line that opens a code block: what closes it, and how far its lines are indented.
+struct Fence {
+    mark: char,
+    length: usize,
+    column: usize,
+}
+
+impl Fence {
+    /// Three or more backticks or tildes, perhaps behind the marker of a list.
+    fn opened_by(line: &str) -> Option<Self> {
+        let mut rest = line.trim_start_matches(' ');
+        let marker = rest.trim_start_matches(|character: char| character.is_ascii_digit());
+        if let Some(item) = marker.strip_prefix(['-', '*', '+', '.', ')'])
+            && item.starts_with(' ')
+        {
+            rest = item.trim_start_matches(' ');
+        }
+        let mark = rest
+            .chars()
+            .next()
+            .filter(|mark| matches!(mark, '`' | '~'))?;
+        let info = rest.trim_start_matches(mark);
+        let length = rest.len() - info.len();
+        // Backticks behind backticks are code inside a line.
+        let opens = length >= 3 && !(mark == '`' && info.contains('`'));
+        opens.then_some(Self {
+            mark,
+            length,
+            column: line.len() - rest.len(),
+        })
+    }
+
+    fn is_closed_by(&self, line: &str) -> bool {
+        let line = line.trim();
+        line.len() >= self.length && line.chars().all(|character| character == self.mark)
+    }
+
+    fn without_indent<'a>(&self, line: &'a str) -> &'a str {
+        let spaces = line.len() - line.trim_start_matches(' ').len();
+        &line[spaces.min(self.column)..]
+    }
 }
 
 #[cfg(test)]
@@ -100,7 +136,15 @@ mod tests {
     fn the_first_code_block_is_found() {
         let reply = "Here:\n\n```sh\necho '```'\nls\n```\n\n```\nsecond\n```\n";
         assert_eq!(first_code_block(reply).unwrap(), "echo '```'\nls\n");
-        assert_eq!(first_code_block("no code, only `inline`"), None);
+        assert_eq!(
+            first_code_block("no code, only `inline` and ```this```"),
+            None
+        );
+        assert_eq!(
+            first_code_block("~~~~ awk\n~~~\n  x\n~~~~\n").unwrap(),
+            "~~~\n  x\n"
+        );
+        assert_eq!(first_code_block("- ```sh\n  ls\n  ```\n").unwrap(), "ls\n");
         assert_eq!(first_code_block("```\ncut").unwrap(), "cut\n");
         assert_eq!(
             first_code_block("1. step\n\n   ```\n   in a list\n   ```\n").unwrap(),
