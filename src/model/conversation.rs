@@ -1,7 +1,5 @@
 //! A conversation, folded from the lines of its file.
 
-use std::borrow::Cow;
-
 use jiff::Timestamp;
 
 use super::id::ConversationId;
@@ -228,11 +226,6 @@ pub fn title_of(prompt: &str) -> String {
         _ => end,
     };
     format!("{}…", line[..cut].trim_end())
-}
-
-/// A prompt and its reply belong together: the text of a message for people.
-pub fn text_of(message: &Message) -> Cow<'_, str> {
-    message.content.to_text()
 }
 
 #[cfg(test)]
