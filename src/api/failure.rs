@@ -394,7 +394,7 @@ fn refused(status: u16, details: &Details, context: &Context<'_>, why: &str) -> 
     let error = if too_long {
         other_model = true;
         let error = malformed("the conversation is too long for this model").hint(
-            "start a new conversation, fork from an earlier message, or use a model with a longer context (`pachat models`)",
+            "begin a new conversation, take prompts back with /undo in a chat, or use a model with a longer context (`pachat models`)",
         );
         match details.tokens {
             Some((prompt, fits)) => error.cause(format!("{prompt} tokens, and {fits} fit")),

@@ -113,7 +113,7 @@ pub(crate) fn rows() -> Vec<Row> {
                 65,
             )
             .says("cause: 5010 tokens, and 2048 fit")
-            .says("fork from an earlier message");
+            .says("take prompts back with /undo");
             refused(
                 400,
                 &error("litellm.ContextWindowExceededError: too long"),
