@@ -8,56 +8,11 @@
 mod common;
 
 use std::io::{BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus};
 use std::time::Duration;
 
+use common::process::{active, conversations, pachat};
 use common::server::{FINISHED, FakeServer, Gate, Script, Step, delta};
-use serde_json::Value;
-
-fn pachat(home: &Path, server: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_pachat"));
-    command
-        .env_clear()
-        .env("HOME", home)
-        .env("XDG_DATA_HOME", home.join("data"))
-        .env("XDG_CONFIG_HOME", home.join("config"))
-        .env("OPENROUTER_BASE_URL", server)
-        .env("OPENROUTER_API_KEY", "test-key-0123456789")
-        .current_dir(home)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    command
-}
-
-fn active(home: &Path) -> PathBuf {
-    home.join("data/pachat/conversations/active")
-}
-
-/// Every conversation's messages.
-fn conversations(home: &Path) -> Vec<Vec<Value>> {
-    let mut paths: Vec<PathBuf> = std::fs::read_dir(active(home))
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
-    paths.retain(|path| {
-        path.extension()
-            .is_some_and(|extension| extension == "jsonl")
-    });
-    paths.sort();
-    paths
-        .iter()
-        .map(|path| {
-            let text = std::fs::read_to_string(path).unwrap();
-            assert!(text.ends_with('\n'));
-            let lines = text
-                .lines()
-                .map(|line| serde_json::from_str::<Value>(line).unwrap());
-            lines.filter(|line| line["type"] == "message").collect()
-        })
-        .collect()
-}
 
 fn is_next(request: &common::server::Request) -> bool {
     let body = request.json();
@@ -255,46 +210,6 @@ fn sixteen_prompts_to_one_conversation_make_whole_turns() {
         .map(|line| line["n"].as_u64().unwrap())
         .collect();
     assert_eq!(numbers, (1..=34).collect::<Vec<_>>());
-}
-
-#[test]
-fn a_reader_that_goes_away_ends_it_quietly() {
-    let home = tempfile::tempdir().unwrap();
-    let gate = Gate::default();
-    let script = Script::stream()
-        .event(&delta("first line\n"))
-        .step(Step::Wait(gate.clone()))
-        .event(&delta("second line\n"))
-        .event(&delta("third line\n"))
-        .step(Step::HangUp);
-    let server = FakeServer::answering([script]);
-    let mut child = pachat(home.path(), &server.base_url())
-        .args(["send", "-m", "a/b", "x"])
-        .spawn()
-        .unwrap();
-    let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap())
-        .read_line(&mut line)
-        .unwrap();
-    assert_eq!(line, "first line\n");
-    gate.open();
-    let output = child.wait_with_output().unwrap();
-    assert_eq!(
-        (output.status.code(), output.stderr.as_slice()),
-        (Some(0), &b""[..])
-    );
-    assert!(
-        server.wait_for_hang_up(Duration::from_secs(5)),
-        "the connection stays open"
-    );
-    let conversation = conversations(home.path()).pop().unwrap();
-    assert_eq!(conversation[1]["state"], "interrupted");
-    assert!(
-        conversation[1]["content"]
-            .as_str()
-            .unwrap()
-            .starts_with("first line\n")
-    );
 }
 
 #[cfg(unix)]

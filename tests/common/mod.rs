@@ -12,6 +12,7 @@
 
 pub mod disk;
 pub mod host;
+pub mod process;
 pub mod server;
 
 use serde_json::Value;
