@@ -283,6 +283,13 @@ fn leaving_tells_how_to_come_back() {
     let text = chat.leave();
     assert!(text.contains(&hint), "{text:?}");
 
+    let mut chat = home.chat(&["-C", home.short_id().as_str()]);
+    let path = home.files().remove(0);
+    let aside = path.with_extension("away");
+    std::fs::rename(&path, &aside).unwrap();
+    assert!(!chat.leave().contains("go on with"));
+    std::fs::rename(&aside, &path).unwrap();
+
     let mut command = home.pachat();
     command.args(["chat", "-C", &home.short_id()]);
     let mut chat = Terminal::start(command);

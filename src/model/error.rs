@@ -107,7 +107,9 @@ impl Kind {
             Self::Incomplete => {
                 "the reply is incomplete (cut, stalled, failed midway), or the server does not speak the protocol"
             }
-            Self::Denied => "the key is missing or refused, or the account has no credit",
+            Self::Denied => {
+                "the key is missing or refused, or the account has no credit"
+            }
             Self::Config => "the configuration is invalid",
             Self::Interrupted => {
                 "interrupted by Ctrl-C or a closed terminal; a partial reply is kept"
@@ -222,6 +224,12 @@ impl Error {
             Signal::Interrupt => Self::new(Kind::Interrupted, "interrupted"),
             Signal::Terminate => Self::new(Kind::Terminated, "terminated"),
         }
+    }
+
+    /// The error of a wait that a signal has ended, `None` where something else has.
+    pub fn of_wait(error: &io::Error) -> Option<Self> {
+        let signal = error.get_ref()?.downcast_ref::<Signal>()?;
+        Some(Self::of_signal(*signal))
     }
 
     /// It is about this model, which the server does not know. Whoever knows what the server

@@ -1,6 +1,7 @@
 //! Values and their invariants. No I/O, no clock, no randomness: what needs the
 //! host lives in `platform`, what touches a file lives in `store`.
 
+pub mod backup;
 pub mod base_url;
 pub mod conversation;
 pub mod error;

@@ -1,4 +1,4 @@
-//! Sizes as people type them: `500MB`, `10 MiB`, `65536`.
+//! Sizes as people type them, `500MB`, `10 MiB`, `65536`; and numbers as they read them.
 
 use std::fmt;
 use std::str::FromStr;
@@ -51,9 +51,36 @@ impl fmt::Display for ByteSize {
     }
 }
 
+/// `1 file`, `1,000 files`.
+pub fn counted(number: usize, noun: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{} {noun}{plural}", grouped(number))
+}
+
+/// A number with a comma at every third digit.
+pub fn grouped(number: usize) -> String {
+    let digits = number.to_string();
+    let mut out = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn large_numbers_are_readable() {
+        let shown = [0, 7, 999, 1000, 12_345, 1_234_567].map(grouped);
+        assert_eq!(shown, ["0", "7", "999", "1,000", "12,345", "1,234,567"]);
+        assert_eq!(counted(1, "file"), "1 file");
+        assert_eq!(counted(2, "file"), "2 files");
+    }
 
     #[test]
     fn sizes_parse_as_people_write_them() {

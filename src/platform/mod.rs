@@ -10,6 +10,7 @@ pub mod environment;
 pub mod process;
 pub mod program;
 pub mod random;
+mod secrets;
 pub mod signals;
 pub mod streams;
 pub mod terminal;
@@ -51,16 +52,17 @@ pub struct Host {
 impl Host {
     /// The real host.
     pub fn from_process() -> Self {
+        let signals = Signals::install();
         Self {
             environment: Environment::from_process(),
             stdin: streams::real_stdin(),
             stdout: streams::real_stdout(),
             stderr: streams::real_stderr(),
-            secrets: Box::new(streams::TerminalSecrets),
+            secrets: Box::new(secrets::TerminalSecrets::new(signals.clone())),
             clock: Arc::new(clock::RealClock::start()),
             disk: Arc::new(disk::RealDisk),
             random: Arc::new(random::RealRandom),
-            signals: Signals::install(),
+            signals,
             programs: Box::new(program::RealPrograms),
         }
     }

@@ -12,6 +12,11 @@ pub fn id() -> u32 {
     std::process::id()
 }
 
+/// How many threads can work at once; 1 where the platform does not tell.
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
 /// Makes a fault in the program say what it is and that nothing is lost by it.
 #[expect(clippy::print_stderr, reason = "there may be no other channel left")]
 pub fn report_faults() {

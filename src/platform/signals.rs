@@ -3,6 +3,7 @@
 //! The first signal asks the program to stop in good order. A second one ends the
 //! process at once, in the handler itself, so nothing can hang it.
 
+use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -24,6 +25,18 @@ impl Signal {
         }
     }
 }
+
+impl fmt::Display for Signal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Interrupt => "interrupted",
+            Self::Terminate => "terminated",
+        })
+    }
+}
+
+/// What ends something that waits.
+impl std::error::Error for Signal {}
 
 /// The signal that has arrived, if any. Clones share the state.
 #[derive(Clone, Default)]

@@ -58,18 +58,10 @@ impl Write for Shared {
 
 /// Asks for a secret without showing it.
 pub trait Secrets {
-    /// Prompts on the terminal itself, whatever stdin is. An error of kind
-    /// `NotFound` or `Unsupported` means that there is no terminal.
+    /// Prompts on the terminal itself, whatever stdin is. A signal ends it with the
+    /// [`Signal`](super::signals::Signal) as the error; any other error means that there is no
+    /// terminal.
     fn ask(&self, prompt: &str) -> io::Result<Zeroizing<String>>;
-}
-
-/// Prompts on the controlling terminal.
-pub struct TerminalSecrets;
-
-impl Secrets for TerminalSecrets {
-    fn ask(&self, prompt: &str) -> io::Result<Zeroizing<String>> {
-        rpassword::prompt_password(prompt).map(Zeroizing::new)
-    }
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is the door")]

@@ -7,6 +7,13 @@ pub fn size() -> Option<(usize, usize)> {
     Some((usize::from(width.0), usize::from(height.0)))
 }
 
+/// Columns and rows of the terminal that shows standard error, as they are now.
+#[expect(clippy::disallowed_methods, reason = "this is the door")]
+pub fn error_size() -> Option<(usize, usize)> {
+    let (width, height) = terminal_size::terminal_size_of(std::io::stderr())?;
+    Some((usize::from(width.0), usize::from(height.0)))
+}
+
 /// The modes of the terminal that is standard input. They belong to the terminal, not to the
 /// process: whoever changes them leaves a broken terminal behind if it does not restore them.
 #[derive(Clone)]

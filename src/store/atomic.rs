@@ -121,7 +121,7 @@ fn temporary(path: &Path, directory: &Path, random: &dyn Random) -> io::Result<P
 }
 
 /// The directory that a path is in.
-fn parent(path: &Path) -> &Path {
+pub(super) fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
@@ -135,7 +135,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
-    use crate::platform::disk::{Entry, File, LockMode, RealDisk, Stat};
+    use crate::platform::disk::{Entry, File, LockMode, RealDisk, Stat, Walked};
     use crate::platform::random::RealRandom;
 
     /// Fails the Nth operation, counted from 1; later ones work again.
@@ -190,13 +190,33 @@ mod tests {
             self.0.step()?;
             RealDisk.rename(from, to)
         }
+        fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()> {
+            self.0.step()?;
+            RealDisk.hard_link(from, to)
+        }
         fn remove_file(&self, path: &Path) -> io::Result<()> {
             self.0.step()?;
             RealDisk.remove_file(path)
         }
+        fn remove_dir(&self, path: &Path) -> io::Result<()> {
+            self.0.step()?;
+            RealDisk.remove_dir(path)
+        }
         fn sync_dir(&self, path: &Path) -> io::Result<()> {
             self.0.step()?;
             RealDisk.sync_dir(path)
+        }
+        fn sync_tree(&self, path: &Path) -> io::Result<()> {
+            self.0.step()?;
+            RealDisk.sync_tree(path)
+        }
+        fn free_space(&self, path: &Path) -> io::Result<Option<u64>> {
+            self.0.step()?;
+            RealDisk.free_space(path)
+        }
+        fn walk(&self, path: &Path) -> io::Result<Vec<Walked>> {
+            self.0.step()?;
+            RealDisk.walk(path)
         }
     }
 

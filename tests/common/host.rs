@@ -123,6 +123,11 @@ impl Captured {
         String::from_utf8(self.written.0.lock().unwrap().clone()).unwrap()
     }
 
+    /// What was written, which need not be text.
+    pub fn bytes(&self) -> Vec<u8> {
+        self.written.0.lock().unwrap().clone()
+    }
+
     /// Waits until this was written; `false` if that takes too long.
     pub fn wait_for(&self, text: &str) -> bool {
         let missing = |written: &mut Vec<u8>| !String::from_utf8_lossy(written).contains(text);
@@ -243,7 +248,7 @@ impl Sandbox {
     }
 
     /// Runs pachat with these arguments and this on standard input.
-    pub fn run_with(&self, args: &[&str], stdin: &str) -> Ran {
+    pub fn run_with(&self, args: &[&str], stdin: &(impl AsRef<[u8]> + ?Sized)) -> Ran {
         let cues = Cues {
             clock: Arc::clone(&self.clock),
             signals: self.signals.clone(),
@@ -253,7 +258,17 @@ impl Sandbox {
     }
 
     /// The same on a host of which the test holds parts.
-    pub fn run_on(&self, cues: &Cues, args: &[&str], stdin: &str) -> Ran {
+    pub fn run_on(&self, cues: &Cues, args: &[&str], stdin: &(impl AsRef<[u8]> + ?Sized)) -> Ran {
+        let code = self.code_on(cues, args, stdin);
+        Ran {
+            stdout: cues.stdout.text(),
+            stderr: cues.stderr.text(),
+            code,
+        }
+    }
+
+    /// The same for a standard output that is no text.
+    pub fn code_on(&self, cues: &Cues, args: &[&str], stdin: &(impl AsRef<[u8]> + ?Sized)) -> u8 {
         let Cues { stdout, stderr, .. } = cues.clone();
         let host = Host {
             environment: Environment {
@@ -263,7 +278,7 @@ impl Sandbox {
                 config_home: Some(self.path().join("config")),
             },
             stdin: Input {
-                reader: Box::new(io::Cursor::new(stdin.as_bytes().to_vec())),
+                reader: Box::new(io::Cursor::new(stdin.as_ref().to_vec())),
                 is_terminal: false,
             },
             stdout: Output {
@@ -287,14 +302,9 @@ impl Sandbox {
             .chain(args.iter().copied())
             .map(OsString::from);
         let code = pachat::run(args, host);
-        let code = (0..=u8::MAX)
+        (0..=u8::MAX)
             .find(|number| ExitCode::from(*number) == code)
-            .unwrap();
-        Ran {
-            stdout: stdout.text(),
-            stderr: stderr.text(),
-            code,
-        }
+            .unwrap()
     }
 
     /// Every conversation's lines, in the order of their ids.

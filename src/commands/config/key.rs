@@ -160,6 +160,9 @@ fn read_stdin(context: &mut Context) -> Result<Secret> {
 fn ask(origin: &str, context: &Context) -> Result<Secret> {
     let prompt = format!("API key for {origin} (not shown): ");
     let typed = context.secrets.ask(&prompt).map_err(|error| {
+        if let Some(signal) = Error::of_wait(&error) {
+            return signal;
+        }
         Error::new(Kind::Usage, "cannot ask for the key")
             .why("there is no terminal to ask on")
             .cause(error)

@@ -309,6 +309,9 @@ fn ask_passphrase(access: &Access<'_>, is_new: bool) -> Result<Secret> {
     }
     let ask = |prompt: &str| {
         access.secrets.ask(prompt).map_err(|error| {
+            if let Some(signal) = Error::of_wait(&error) {
+                return signal;
+            }
             cannot_open("the pass phrase cannot be asked for")
                 .cause(error)
                 .hint("without a terminal, give the pass phrase in ENCRYPTION_KEY")
