@@ -3,11 +3,12 @@
 //! The program is one function, [`run`], which can be called twice in one process: everything
 //! it needs of the machine arrives in a [`platform::Host`]. The modules are layers, from the
 //! top: `app`, `cli`, `commands`, `context`, `settings` and `manual`; then `ops`; then
-//! `store`, `api` and `term`, none of which knows the others; then `model`; then `platform`.
+//! `store`, `archive`, `api` and `term`, none of which knows the others; then `model`; then `platform`.
 //! Imports point down only, and a test holds them to it.
 
 pub mod api;
 mod app;
+pub mod archive;
 pub mod cli;
 pub mod commands;
 pub mod context;

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: [&[&str]; 5] = [
     &["platform"],
     &["model"],
-    &["store", "api", "term"],
+    &["store", "archive", "api", "term"],
     &["ops"],
     &[
         "app", "cli", "commands", "context", "logging", "settings", "manual", "lib", "main",

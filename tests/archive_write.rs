@@ -1,0 +1,538 @@
+//! Writing an archive: what independent readers find in it, and what it takes over from the one
+//! before.
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test may panic, and looks at the machine itself"
+)]
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io::{self, Read, Write};
+
+use flate2::read::{GzDecoder, MultiGzDecoder};
+use pachat::archive::manifest::{Entry, Manifest, STORE_FORMAT};
+use pachat::archive::path::ArchivePath;
+use pachat::archive::write::{Earlier, Member, Nothing, Source, Written, write};
+use pachat::model::backup::{BackupType, Part, Sha256};
+use pachat::model::error::{Error, Kind, Result};
+use proptest::prelude::*;
+
+const MIB: usize = 1 << 20;
+
+/// A store in memory, with a record of what was asked of it.
+#[derive(Default)]
+struct Store {
+    files: BTreeMap<ArchivePath, Vec<u8>>,
+    opened: Vec<String>,
+    advanced: u64,
+    /// The most bytes of files that were opened and not yet written.
+    most_in_flight: u64,
+    opened_bytes: u64,
+    stop_after: Option<u64>,
+}
+
+impl Store {
+    fn put(&mut self, part: Part, name: &str, content: Vec<u8>) {
+        self.files
+            .insert(ArchivePath::new(part, name).unwrap(), content);
+    }
+
+    fn conversation(&mut self, number: usize, content: Vec<u8>) {
+        self.put(Part::Active, &name(number), content);
+    }
+
+    fn manifest(&self) -> Manifest {
+        Manifest {
+            kind: BackupType::Full,
+            created_at: "2026-08-22T09:41:07.123Z".parse().unwrap(),
+            store_format: STORE_FORMAT,
+            tags: Vec::new(),
+            note: None,
+            files: self
+                .files
+                .iter()
+                .map(|(path, content)| Entry {
+                    path: path.clone(),
+                    size: content.len() as u64,
+                    sha256: Sha256::of(content),
+                    damaged: false,
+                })
+                .collect(),
+        }
+    }
+}
+
+impl Source for Store {
+    fn open(&mut self, entry: &Entry) -> Result<Option<Box<dyn Read>>> {
+        self.opened.push(entry.path.to_string());
+        self.opened_bytes += entry.size;
+        self.most_in_flight = self
+            .most_in_flight
+            .max(self.opened_bytes.saturating_sub(self.advanced));
+        let content = self.files.get(&entry.path).cloned();
+        Ok(content.map(|content| Box::new(io::Cursor::new(content)) as _))
+    }
+
+    fn advance(&mut self, bytes: u64) -> Result<()> {
+        self.advanced += bytes;
+        match self.stop_after {
+            Some(most) if self.advanced > most => Err(Error::new(Kind::Interrupted, "stopped")),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The members of an archive, as a later one finds them.
+struct Archive {
+    bytes: Vec<u8>,
+    members: Vec<Member>,
+    asked: usize,
+    lost: HashSet<Sha256>,
+}
+
+impl Earlier for Archive {
+    fn find(&mut self, key: Sha256) -> Option<(Vec<u8>, Sha256)> {
+        self.asked += 1;
+        let member = self.members.iter().find(|member| member.key == key)?;
+        let bytes = packed(&self.bytes, member).to_vec();
+        (!self.lost.contains(&key)).then_some((bytes, member.packed))
+    }
+}
+
+fn name(number: usize) -> String {
+    // Consecutive minutes, and a random part as different from one to the next as in life.
+    let random = u32::try_from(number).unwrap().wrapping_mul(0x9e37_79b9) >> 2;
+    let at = jiff::Timestamp::from_second(1_790_000_000 + 60 * i64::try_from(number).unwrap());
+    let id = pachat::model::id::ConversationId::new(at.unwrap(), random);
+    format!("{id}.jsonl")
+}
+
+/// Text that packs to about a third, different for each seed.
+fn text(seed: usize, len: usize) -> Vec<u8> {
+    const WORDS: [&[u8]; 8] = [
+        b"conversation ",
+        b"{\"role\":\"user\"}\n",
+        b"the ",
+        b"archive ",
+        b"0123456789",
+        b"is written ",
+        b"once more ",
+        b"\n",
+    ];
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64 ^ u64::try_from(seed + 1).unwrap();
+    let mut text = Vec::with_capacity(len + 16);
+    while text.len() < len {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        text.extend_from_slice(WORDS[usize::try_from(state % 8).unwrap()]);
+    }
+    text.truncate(len);
+    text
+}
+
+fn packed<'a>(bytes: &'a [u8], member: &Member) -> &'a [u8] {
+    let start = usize::try_from(member.offset).unwrap();
+    &bytes[start..start + usize::try_from(member.len).unwrap()]
+}
+
+fn written(store: &mut Store, earlier: &mut dyn Earlier, cores: usize) -> Archive {
+    let manifest = store.manifest();
+    let mut bytes = Vec::new();
+    match write(&manifest, store, earlier, cores, &mut bytes).unwrap() {
+        Written::Whole(members) => Archive {
+            bytes,
+            members,
+            asked: 0,
+            lost: HashSet::new(),
+        },
+        Written::Changed(entry) => panic!("{} changed", entry.path),
+    }
+}
+
+/// Takes the archive apart with other programs' code, and compares it with the store.
+fn assert_holds(archive: &Archive, store: &Store) {
+    let mut tar = tar::Archive::new(MultiGzDecoder::new(&archive.bytes[..]));
+    let mut files = BTreeMap::new();
+    let mut directories = HashSet::new();
+    let mut names = Vec::new();
+    for (number, entry) in tar.entries().unwrap().raw(true).enumerate() {
+        let mut entry = entry.unwrap();
+        let name = String::from_utf8(entry.path_bytes().into_owned()).unwrap();
+        let header = entry.header().clone();
+        assert!(header.as_ustar().is_some(), "{name}");
+        assert_eq!((header.uid().unwrap(), header.gid().unwrap()), (0, 0));
+        assert_eq!(header.mtime().unwrap(), 315_532_800);
+        let mut content = Vec::new();
+        entry.read_to_end(&mut content).unwrap();
+        if number == 0 {
+            assert_eq!(name, "MANIFEST.json");
+            assert_eq!(content, store.manifest().to_json());
+            continue;
+        }
+        if let Some(directory) = name.strip_suffix('/') {
+            assert_eq!(header.entry_type(), tar::EntryType::Directory);
+            assert_eq!(header.mode().unwrap(), 0o700);
+            assert!(directories.insert(directory.to_owned()), "{name} twice");
+        } else {
+            assert_eq!(header.entry_type(), tar::EntryType::Regular);
+            assert_eq!(header.mode().unwrap(), 0o600);
+            files.insert(name.clone(), content);
+        }
+        if let Some((parent, _)) = name.trim_end_matches('/').rsplit_once('/') {
+            assert!(directories.contains(parent), "{name} before its directory");
+        }
+        names.push(name);
+    }
+    assert!(names.is_sorted(), "{names:?}");
+    let expected: BTreeMap<String, Vec<u8>> = store
+        .files
+        .iter()
+        .map(|(path, content)| (path.to_string(), content.clone()))
+        .collect();
+    assert!(files == expected, "files differ: {:?}", files.keys());
+    assert_members(archive);
+}
+
+/// Every member is a gzip file by itself, they follow each other, and what they hold is a tar
+/// archive to its last block.
+fn assert_members(archive: &Archive) {
+    let mut offset = 0;
+    let mut plain = Vec::new();
+    for member in &archive.members {
+        assert_eq!(member.offset, offset);
+        offset += member.len;
+        let bytes = packed(&archive.bytes, member);
+        assert_eq!(Sha256::of(bytes), member.packed);
+        assert_eq!(bytes[..10], [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255]);
+        let mut decoder = GzDecoder::new(bytes);
+        let before = plain.len();
+        decoder.read_to_end(&mut plain).unwrap();
+        assert!(plain.len() - before <= MIB);
+        assert!(decoder.into_inner().is_empty(), "more than one member");
+    }
+    assert_eq!(offset, archive.bytes.len() as u64);
+    assert_eq!(plain.len() % 512, 0);
+    assert!(plain.ends_with(&[0; 1024]));
+}
+
+/// How many members of the second are not in the first.
+fn new_members(first: &Archive, second: &Archive) -> usize {
+    let known: HashSet<Sha256> = first.members.iter().map(|member| member.key).collect();
+    let keys = second.members.iter().map(|member| member.key);
+    keys.filter(|key| !known.contains(key)).count()
+}
+
+/// A store of many conversations of some 20 KiB.
+fn many(count: usize) -> Store {
+    let mut store = Store::default();
+    for number in 0..count {
+        store.conversation(2 * number, text(number, 15_000 + number * 7919 % 10_000));
+    }
+    store
+}
+
+#[test]
+fn other_readers_find_everything_in_it() {
+    let mut store = many(200);
+    let digest = "5f".repeat(32);
+    store.put(
+        Part::Attachments,
+        &format!("{digest}.png"),
+        text(1, 300_000),
+    );
+    store.put(Part::Config, "app_config.json", b"{}".to_vec());
+    store.put(Part::Logs, "app.log", Vec::new());
+    store.put(
+        Part::Quarantine,
+        "20260822-094107-abc123.12.torn",
+        vec![0; 512],
+    );
+    let archived = name(7).replace(".jsonl", ".jsonl.gz");
+    store.put(Part::Archived, &archived, text(2, 511));
+    let archive = written(&mut store, &mut Nothing, 2);
+    assert_holds(&archive, &store);
+    assert!(archive.members.len() > 4);
+    let total: usize = store.files.values().map(Vec::len).sum();
+    assert_eq!(store.advanced, total as u64);
+    assert_eq!(store.opened.len(), store.files.len());
+}
+
+#[test]
+fn nothing_to_back_up_is_an_archive_too() {
+    let mut store = Store::default();
+    let archive = written(&mut store, &mut Nothing, 2);
+    assert_holds(&archive, &store);
+    assert_eq!(archive.members.len(), 2);
+}
+
+#[test]
+fn the_number_of_cores_and_the_time_of_day_change_nothing() {
+    let mut store = many(100);
+    store.put(Part::Logs, "app.log", text(3, 3 * MIB));
+    let one = written(&mut store, &mut Nothing, 1);
+    let four = written(&mut store, &mut Nothing, 4);
+    let none = written(&mut store, &mut Nothing, 0);
+    assert!(one.bytes == four.bytes && one.bytes == none.bytes);
+    assert_eq!(one.members, four.members);
+}
+
+#[test]
+fn members_of_files_that_did_not_change_are_copied_and_the_files_not_read() {
+    let mut store = many(200);
+    let mut first = written(&mut store, &mut Nothing, 2);
+    store.opened.clear();
+    store.conversation(2 * 120, text(999, 21_000));
+    let second = written(&mut store, &mut first, 2);
+    assert_holds(&second, &store);
+
+    // The manifest, and the run of files that the changed one is in.
+    assert_eq!(new_members(&first, &second), 2);
+    assert!(
+        store
+            .opened
+            .contains(&format!("conversations/active/{}", name(240)))
+    );
+    assert!(store.opened.len() < 60, "{}", store.opened.len());
+
+    store.opened.clear();
+    let mut second = second;
+    let third = written(&mut store, &mut second, 2);
+    assert!(second.asked > 0 && store.opened.is_empty());
+    assert!(third.bytes == second.bytes);
+}
+
+#[test]
+fn a_member_that_was_lost_is_made_again() {
+    let mut store = many(100);
+    let mut first = written(&mut store, &mut Nothing, 2);
+    first.lost.insert(first.members[2].key);
+    let second = written(&mut store, &mut first, 2);
+    assert!(first.bytes == second.bytes);
+}
+
+#[test]
+fn new_files_move_no_boundary_far_away() {
+    let mut store = many(600);
+    let before = written(&mut store, &mut Nothing, 2);
+    assert!(before.members.len() > 10, "{}", before.members.len());
+    for number in [1, 101, 501] {
+        store.conversation(number, text(number, 50_000));
+        let after = written(&mut store, &mut Nothing, 2);
+        let anew = new_members(&before, &after);
+        assert!(anew <= 6, "inserted at {number}: {anew}");
+        store
+            .files
+            .remove(&ArchivePath::new(Part::Active, &name(number)).unwrap());
+    }
+    store.files.pop_first();
+    let after = written(&mut store, &mut Nothing, 2);
+    assert!(new_members(&before, &after) <= 5);
+}
+
+#[test]
+fn a_large_file_is_cut_into_pieces() {
+    let mut store = many(3);
+    store.conversation(1, text(1, 5 * MIB + 100));
+    store.conversation(3, text(3, 2 * MIB));
+    let mut first = written(&mut store, &mut Nothing, 2);
+    assert_holds(&first, &store);
+    // Manifest; file; header, 6 pieces; file; header, 2 pieces; file; end.
+    assert_eq!(first.members.len(), 1 + 1 + 7 + 1 + 3 + 1 + 1);
+
+    // With all pieces at hand it is not read; with one lost it is, to prove the whole.
+    store.opened.clear();
+    let again = written(&mut store, &mut first, 2);
+    assert!(again.bytes == first.bytes && store.opened.is_empty());
+    first.lost.insert(first.members[5].key);
+    let again = written(&mut store, &mut first, 2);
+    assert!(again.bytes == first.bytes);
+    assert_eq!(store.opened, [format!("conversations/active/{}", name(1))]);
+    assert_eq!(store.advanced, 3 * store.manifest().total_bytes());
+}
+
+#[test]
+fn memory_holds_a_few_members_and_no_more() {
+    let mut store = Store::default();
+    for number in 0..12 {
+        store.conversation(number, text(number, MIB - 1024));
+    }
+    let cores = 2;
+    let _ = written(&mut store, &mut Nothing, cores);
+    let most = (cores + 3) * MIB;
+    assert!(
+        store.most_in_flight <= most as u64,
+        "{}",
+        store.most_in_flight
+    );
+}
+
+#[test]
+fn a_file_that_grew_is_read_as_far_as_the_manifest_says() {
+    let mut store = many(2);
+    store.conversation(1, text(1, 2 * MIB + 5));
+    let manifest = store.manifest();
+    let before = written(&mut store, &mut Nothing, 2);
+    for content in store.files.values_mut() {
+        content.extend_from_slice(b"one more line\n");
+    }
+    let mut bytes = Vec::new();
+    let result = write(&manifest, &mut store, &mut Nothing, 2, &mut bytes).unwrap();
+    assert_eq!(result, Written::Whole(before.members));
+    assert!(bytes == before.bytes);
+}
+
+#[test]
+fn a_file_that_changed_is_named() {
+    for len in [0, 3_000, 2 * MIB + 5] {
+        for change in ["shorter", "other", "gone"] {
+            let mut store = many(3);
+            store.conversation(1, text(1, len));
+            let manifest = store.manifest();
+            let path = ArchivePath::new(Part::Active, &name(1)).unwrap();
+            let content = store.files.get_mut(&path).unwrap();
+            match (change, content.last_mut()) {
+                ("shorter", Some(_)) => drop(content.pop()),
+                ("other", Some(last)) => *last ^= 1,
+                ("gone", _) => drop(store.files.remove(&path)),
+                _ => continue,
+            }
+            let result = write(&manifest, &mut store, &mut Nothing, 2, &mut Vec::new()).unwrap();
+            let Written::Changed(entry) = result else {
+                panic!("{change}, {len} bytes: not noticed");
+            };
+            assert_eq!(entry.path, path);
+        }
+    }
+}
+
+#[test]
+fn a_change_in_a_piece_that_was_copied_is_noticed_if_the_file_is_read() {
+    let mut store = Store::default();
+    store.conversation(1, text(1, 3 * MIB));
+    let mut first = written(&mut store, &mut Nothing, 2);
+    let manifest = store.manifest();
+    store.files.first_entry().unwrap().get_mut()[0] ^= 1;
+    // Manifest, header, and three pieces, of which the second is lost.
+    first.lost.insert(first.members[3].key);
+    let result = write(&manifest, &mut store, &mut first, 2, &mut Vec::new()).unwrap();
+    assert_eq!(result, Written::Changed(manifest.files[0].clone()));
+}
+
+/// A writer that knows why it failed.
+struct Told;
+impl Write for Told {
+    fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+        Err(io::Error::other(Error::new(
+            Kind::CannotCreate,
+            "no room in /x",
+        )))
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Files that cannot be read.
+struct Unreadable;
+impl Read for Unreadable {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::PermissionDenied.into())
+    }
+}
+impl Source for Unreadable {
+    fn open(&mut self, _: &Entry) -> Result<Option<Box<dyn Read>>> {
+        Ok(Some(Box::new(Self)))
+    }
+    fn advance(&mut self, _: u64) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn errors_of_either_side_end_the_writing() {
+    let mut store = many(200);
+    store.stop_after = Some(500_000);
+    let manifest = store.manifest();
+    let error = write(&manifest, &mut store, &mut Nothing, 2, &mut Vec::new()).unwrap_err();
+    assert_eq!(error.kind(), Kind::Interrupted);
+    assert!(store.opened.len() < 200);
+
+    let mut room = vec![0; 100_000];
+    let mut full = &mut room[..];
+    let error = write(&manifest, &mut many(200), &mut Nothing, 2, &mut full).unwrap_err();
+    assert_eq!(error.kind(), Kind::Io);
+
+    let error = write(&manifest, &mut many(200), &mut Nothing, 2, &mut Told).unwrap_err();
+    assert_eq!(error.headline(), "no room in /x");
+
+    let error = write(&manifest, &mut Unreadable, &mut Nothing, 2, &mut Vec::new()).unwrap_err();
+    assert_eq!(error.kind(), Kind::Io);
+    let file = error.path_ref().unwrap().to_str().unwrap();
+    assert_eq!(file, format!("conversations/active/{}", name(0)));
+}
+
+#[test]
+fn what_could_not_be_read_back_is_not_written() {
+    let mut manifest = many(3).manifest();
+    manifest.files[1].size = (1 << 30) + 1;
+    let refused = |manifest: &Manifest| {
+        let mut out = Vec::new();
+        let error = write(manifest, &mut many(3), &mut Nothing, 2, &mut out).unwrap_err();
+        assert!(out.is_empty());
+        error
+    };
+    let error = refused(&manifest);
+    assert_eq!(error.kind(), Kind::Malformed);
+    assert!(error.path_ref().is_some());
+
+    let mut manifest = many(3).manifest();
+    manifest.files.swap(0, 2);
+    assert_eq!(refused(&manifest).kind(), Kind::Bug);
+
+    manifest.note = Some("n".repeat(17 << 20));
+    manifest.files.clear();
+    assert_eq!(refused(&manifest).kind(), Kind::Malformed);
+}
+
+#[test]
+fn the_format_of_the_store_is_the_one_that_the_manifest_knows() {
+    assert_eq!(STORE_FORMAT, pachat::store::FORMAT);
+}
+
+fn sizes() -> impl Strategy<Value = Vec<usize>> {
+    let size = prop_oneof![
+        4 => 0_usize..2_000,
+        2 => 0_usize..400_000,
+        1 => MIB - 2_000..MIB + 2_000,
+        1 => Just(512),
+        1 => 2 * MIB - 2..2 * MIB + 2,
+    ];
+    proptest::collection::vec(size, 0..12)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 8, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_sizes_come_back_and_the_next_archive_is_the_same(sizes in sizes(), change in 0_usize..12) {
+        let mut store = Store::default();
+        for (number, &size) in sizes.iter().enumerate() {
+            store.conversation(number, text(number, size));
+        }
+        let mut first = written(&mut store, &mut Nothing, 2);
+        assert_holds(&first, &store);
+
+        // The one after a change is what it would be without the first.
+        store.conversation(change, text(77, 1_000));
+        let second = written(&mut store, &mut first, 2);
+        assert_holds(&second, &store);
+        let fresh = written(&mut store, &mut Nothing, 1);
+        prop_assert!(second.bytes == fresh.bytes);
+        let keys: HashMap<Sha256, Sha256> =
+            first.members.iter().map(|member| (member.key, member.packed)).collect();
+        for member in &second.members {
+            prop_assert!(keys.get(&member.key).is_none_or(|packed| *packed == member.packed));
+        }
+    }
+}
