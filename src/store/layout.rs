@@ -91,6 +91,41 @@ impl Layout {
         self.run_dir().join("log-rotation.lock")
     }
 
+    /// Held by the one who changes settings or sealed keys.
+    pub fn config_lock(&self) -> PathBuf {
+        self.run_dir().join("config.lock")
+    }
+
+    /// Where backups are.
+    pub fn backups_dir(&self) -> PathBuf {
+        self.root.join("backups")
+    }
+
+    /// Held by the one who makes or removes backups.
+    pub fn backup_lock(&self) -> PathBuf {
+        self.run_dir().join("backup.lock")
+    }
+
+    /// Where rollback points are.
+    pub fn points_dir(&self) -> PathBuf {
+        self.backups_dir().join("points")
+    }
+
+    /// Held by the one who makes or removes rollback points.
+    pub fn points_lock(&self) -> PathBuf {
+        self.run_dir().join("points.lock")
+    }
+
+    /// What is to replace parts of the store, while that is under way.
+    pub fn swap_dir(&self) -> PathBuf {
+        self.root.join(".swap")
+    }
+
+    /// Held by the one who replaces parts of the store, from the first file that it stages.
+    pub fn swap_lock(&self) -> PathBuf {
+        self.run_dir().join("swap.lock")
+    }
+
     /// Where things are kept that can be fetched again.
     pub fn cache_dir(&self) -> PathBuf {
         self.root.join("cache")

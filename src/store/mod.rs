@@ -7,16 +7,24 @@
 //! - What was acknowledged is synced; what was shown is at least in the side file.
 //! - Nothing is overwritten that could not be read; repair moves bytes to `quarantine/`.
 //! - Locks are the kernel's, so nothing is ever stale.
+//! - Files are replaced by whole directories, all at once; who finds that half done completes
+//!   it before anything else.
 
 pub mod atomic;
+pub mod backups;
+mod carry;
+mod check;
 pub mod gate;
 pub mod keys;
 pub mod layout;
 pub mod lock;
 pub mod log;
 pub mod partial;
+pub mod parts;
+pub mod points;
 pub mod read;
 pub mod resolve;
+pub mod swap;
 pub mod writer;
 
 use std::io;
@@ -24,6 +32,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::model::backup::Part;
 use crate::model::error::{Error, Kind, Result};
 use crate::platform::disk::LockMode;
 use crate::platform::{Clock, Disk, Random};
@@ -90,8 +99,23 @@ impl Store {
         self.random.as_ref()
     }
 
-    /// Checks that this program can read the store. A store that does not exist yet is fine.
+    /// Checks that this program can read the store, and completes a restore or rollback that
+    /// died in its last steps. A store that does not exist yet is fine.
     pub fn check(&self) -> Result<()> {
+        self.check_format()?;
+        swap::recover_for_reading(self)
+    }
+
+    /// Whether a restore or rollback died in its last steps, or is in them right now: parts of
+    /// the store may be missing until [`Store::check`]. One `stat`; what cannot be looked at
+    /// is none.
+    pub fn is_half_swapped(&self) -> bool {
+        swap::is_decided(self).unwrap_or(false)
+    }
+
+    /// Checks that this program can read the store, and nothing else: for the log, which must
+    /// not wait for anything.
+    fn check_format(&self) -> Result<()> {
         match self.format()? {
             Some(format) if format > FORMAT => Err(too_new(&self.layout.version(), format)),
             _ => Ok(()),
@@ -133,18 +157,32 @@ impl Store {
         })
     }
 
-    /// Makes the directories that writing needs, brings an older store up to date and takes
-    /// the store's lock, shared: as long as it is held, nothing replaces the store's files.
+    /// Makes the directories that writing needs, brings an older store up to date, completes a
+    /// restore that died, and takes the store's lock, shared: as long as it is held, nothing
+    /// replaces the store's files.
     pub fn enter(&self, patience: &mut Patience<'_>) -> Result<Lock> {
+        let mut recovered = false;
+        loop {
+            let lock = self.take_shared(patience)?;
+            // Looked at under the lock: who had it until now may have died in the middle.
+            if !swap::is_there(self)? || (recovered && !swap::is_decided(self)?) {
+                return Ok(lock);
+            }
+            drop(lock);
+            swap::recover(self, patience)?;
+            // What is there from here on is being staged by somebody who is alive.
+            recovered = true;
+        }
+    }
+
+    fn take_shared(&self, patience: &mut Patience<'_>) -> Result<Lock> {
         let format = self.format()?;
         if format.is_none() {
             for directory in [self.layout.active_dir(), self.layout.run_dir()] {
                 atomic::create_dirs(self.disk(), &directory)?;
             }
         }
-        let store_lock = self.layout.store_lock();
-        let mut take =
-            |mode| lock::acquire(&self.disk, self.clock(), &store_lock, mode, false, patience);
+        let mut take = |mode| self.lock_store(mode, patience);
         match format {
             None => {
                 let lock = take(LockMode::Shared)?;
@@ -172,16 +210,56 @@ impl Store {
             Some(newer) if newer > FORMAT => Err(too_new(&self.layout.version(), newer)),
             Some(older) => {
                 let exclusive = take(LockMode::Exclusive)?;
-                self.migrate(older)?;
+                // Half of a swap is no store; whoever called completes it and comes back.
+                if !swap::is_decided(self)? {
+                    self.migrate(older, patience)?;
+                }
                 drop(exclusive);
-                take(LockMode::Shared)
+                self.lock_store(LockMode::Shared, patience)
             }
         }
     }
 
-    /// Runs the migrations from format `from` on, under the exclusive lock. Each one must be
-    /// repeatable: a crash in it leaves the old version number.
-    fn migrate(&self, from: u32) -> Result<()> {
+    /// Takes the store's lock alone: no other process writes as long as it is held.
+    ///
+    /// Another process may have come and gone while this waited, also one that replaced
+    /// everything. So nothing that was known of the store before is known now: whoever changes
+    /// it looks at it under this lock. What does hold is what the lock promises: the format is
+    /// this program's, and no swap is half done.
+    pub fn enter_alone(&self, patience: &mut Patience<'_>) -> Result<Lock> {
+        loop {
+            drop(self.enter(patience)?);
+            let lock = self.lock_store(LockMode::Exclusive, patience)?;
+            if self.format()? == Some(FORMAT) && !swap::is_decided(self)? {
+                return Ok(lock);
+            }
+        }
+    }
+
+    /// Takes the lock of those who change settings and sealed keys. The caller holds the store.
+    pub fn lock_settings(&self, patience: &mut Patience<'_>) -> Result<Lock> {
+        let (disk, path) = (&self.disk, self.layout.config_lock());
+        let mode = LockMode::Exclusive;
+        lock::acquire(disk, self.clock(), &path, mode, false, patience)
+    }
+
+    fn lock_store(&self, mode: LockMode, patience: &mut Patience<'_>) -> Result<Lock> {
+        let path = self.layout.store_lock();
+        lock::acquire(&self.disk, self.clock(), &path, mode, false, patience)
+    }
+
+    /// Runs the migrations from format `from` on, under the exclusive lock, behind a rollback
+    /// point. Each one must be repeatable: a crash in it leaves the old version number.
+    fn migrate(&self, from: u32, patience: &mut Patience<'_>) -> Result<()> {
+        if MIGRATIONS.get((from as usize).wrapping_sub(1)).is_some() {
+            let parts = [
+                Part::Attachments,
+                Part::Config,
+                Part::Active,
+                Part::Archived,
+            ];
+            points::create(self, &parts, "migration", None, patience)?;
+        }
         for format in from..FORMAT {
             let Some(migration) = MIGRATIONS.get((format as usize).wrapping_sub(1)) else {
                 return Err(Error::new(

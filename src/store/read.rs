@@ -15,7 +15,7 @@ use super::partial::{self, Remains};
 
 /// The most bytes that a conversation may have to be read at all: far above the limit for
 /// writing, so that a file made elsewhere still opens.
-const LARGEST: u64 = 1 << 30;
+pub(super) const LARGEST: u64 = 1 << 30;
 
 /// A conversation as it was read.
 pub struct Loaded {

@@ -230,7 +230,7 @@ impl Log {
     /// or a newer one, whose logs may be others.
     fn open(&self) -> Result<Option<Opened>> {
         if !self.usable.load(Ordering::Relaxed) {
-            match self.store.check() {
+            match self.store.check_format() {
                 Ok(()) => self.usable.store(true, Ordering::Relaxed),
                 Err(error) if error.kind() == Kind::Malformed => return Ok(None),
                 Err(error) => return Err(error),

@@ -1,0 +1,318 @@
+//! The parts of the store, file by file.
+//!
+//! Invariants:
+//! - A conversation that exists throughout a listing is in it, also if it is archived or taken
+//!   back meanwhile. One that is in both places at the end counts as active, as everywhere.
+//! - A file is read in pieces: none is ever in memory as a whole.
+
+use std::collections::HashSet;
+use std::io::{self, SeekFrom};
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use crate::model::backup::{Hasher, Part, Sha256};
+use crate::model::error::{Error, Result};
+use crate::platform::disk::{Entry, File, FileKind, Open};
+
+use super::Store;
+
+pub use super::check::Checker;
+
+/// How much is read at once, in bytes.
+pub(super) const STEP: usize = 64 << 10;
+
+/// A file of a part.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartFile {
+    /// The part.
+    pub part: Part,
+    /// Its name.
+    pub name: String,
+    /// Its length in bytes, half lines included.
+    pub len: u64,
+    /// When it was last changed.
+    pub modified: Option<SystemTime>,
+    /// Device and inode.
+    pub identity: Option<(u64, u64)>,
+}
+
+/// The files of some parts.
+#[derive(Clone, Debug, Default)]
+pub struct Inventory {
+    /// What pachat knows, sorted by path.
+    pub files: Vec<PartFile>,
+    /// What it does not: paths below the data directory, for a warning. Locks, temporary
+    /// files and the like are not among them.
+    pub foreign: Vec<String>,
+}
+
+/// What reading a file told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Measured {
+    /// Its length: of a file that grows, up to the last line feed.
+    pub size: u64,
+    /// The digest of that much.
+    pub sha256: Sha256,
+    /// What is wrong with its content, if anything.
+    pub damage: Option<String>,
+}
+
+impl Store {
+    /// Where a part is.
+    pub fn part_dir(&self, part: Part) -> PathBuf {
+        self.layout().root().join(part.path())
+    }
+
+    /// Where a file of a part is.
+    pub fn part_file(&self, part: Part, name: &str) -> PathBuf {
+        self.part_dir(part).join(name)
+    }
+
+    /// Lists the files of these parts, by `stat` alone. Nothing that exists throughout is
+    /// missed, although conversations may move between parts meanwhile. A part whose directory
+    /// does not exist has none.
+    pub fn inventory(&self, parts: &[Part]) -> Result<Inventory> {
+        let mut found = Inventory::default();
+        let both = [Part::Active, Part::Archived];
+        let moving = both.iter().all(|part| parts.contains(part));
+        for part in Part::ALL.into_iter().filter(|part| parts.contains(part)) {
+            if !(moving && both.contains(&part)) {
+                let listed = self.listed(part, &mut found.foreign)?;
+                self.add(part, listed, &mut found)?;
+            }
+        }
+        if moving {
+            self.add_conversations(&mut found)?;
+        }
+        found
+            .files
+            .sort_unstable_by(|a, b| (a.part.path(), &a.name).cmp(&(b.part.path(), &b.name)));
+        found.foreign.sort_unstable();
+        found.foreign.dedup();
+        Ok(found)
+    }
+
+    /// Conversations in use and put away. What is taken out of the archive while it is listed
+    /// is in use by the second look; what is put away after it was seen in use is found gone,
+    /// and then in the archive.
+    fn add_conversations(&self, found: &mut Inventory) -> Result<()> {
+        let mut active = self.listed(Part::Active, &mut found.foreign)?;
+        let mut archived = self.listed(Part::Archived, &mut found.foreign)?;
+        active.extend(self.listed(Part::Active, &mut found.foreign)?);
+        active.sort_unstable();
+        active.dedup();
+        let gone = self.add(Part::Active, active, found)?;
+        archived.extend(
+            gone.iter()
+                .filter_map(|name| renamed(name, ".jsonl", ".jsonl.gz")),
+        );
+        let in_use: HashSet<&str> = found
+            .files
+            .iter()
+            .filter(|file| file.part == Part::Active)
+            .filter_map(|file| file.name.strip_suffix(".jsonl"))
+            .collect();
+        archived.retain(|name| {
+            !name
+                .strip_suffix(".jsonl.gz")
+                .is_some_and(|id| in_use.contains(id))
+        });
+        archived.sort_unstable();
+        archived.dedup();
+        let gone = self.add(Part::Archived, archived, found)?;
+        let back = gone
+            .iter()
+            .filter_map(|name| renamed(name, ".jsonl.gz", ".jsonl"));
+        self.add(Part::Active, back.collect(), found)?;
+        Ok(())
+    }
+
+    /// The names in a part that pachat knows; the others are foreign.
+    fn listed(&self, part: Part, foreign: &mut Vec<String>) -> Result<Vec<String>> {
+        let directory = self.part_dir(part);
+        let entries = match self.disk().read_dir(&directory) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            other => {
+                other.map_err(|error| Error::io("cannot list the files", &directory, &error))?
+            }
+        };
+        let mut names = Vec::new();
+        for entry in entries.into_iter().filter(|entry| !is_passing(entry)) {
+            match entry.name.into_string() {
+                Ok(name) if entry.kind == FileKind::File && part.accepts(&name) => names.push(name),
+                Ok(name) => foreign.push(format!("{}/{name}", part.path())),
+                Err(name) => foreign.push(format!("{}/{}", part.path(), name.to_string_lossy())),
+            }
+        }
+        Ok(names)
+    }
+
+    /// Adds the files of these names; the names that are gone.
+    fn add(&self, part: Part, names: Vec<String>, found: &mut Inventory) -> Result<Vec<String>> {
+        let mut gone = Vec::new();
+        let directory = self.part_dir(part);
+        for name in names {
+            let path = directory.join(&name);
+            match self.disk().stat(&path) {
+                Ok(stat) if stat.kind == FileKind::File => found.files.push(PartFile {
+                    part,
+                    name,
+                    len: stat.len,
+                    modified: stat.modified,
+                    identity: stat.identity,
+                }),
+                Ok(_) => found.foreign.push(format!("{}/{name}", part.path())),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => gone.push(name),
+                Err(error) => return Err(Error::io("cannot look at a file", &path, &error)),
+            }
+        }
+        Ok(gone)
+    }
+
+    /// Reads a file; `None` if it is gone.
+    pub fn measure(&self, part: Part, name: &str) -> Result<Option<Measured>> {
+        let path = self.part_file(part, name);
+        let cannot = |error: io::Error| Error::io("cannot read a file", &path, &error);
+        match self.disk().open(&path, Open::Read) {
+            Ok(mut file) => {
+                let limit = recorded_len(file.as_mut(), part, name).map_err(cannot)?;
+                measure(file.as_mut(), limit, Checker::new(part, name))
+                    .map(Some)
+                    .map_err(cannot)
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(cannot(error)),
+        }
+    }
+}
+
+/// Whether an entry is in a part only while somebody writes something else.
+pub(super) fn is_passing(entry: &Entry) -> bool {
+    entry.name.as_encoded_bytes().starts_with(b".")
+}
+
+/// How much of an open file counts: of one that grows, up to its last line feed at this
+/// moment; of any other, its length. Leaves the file open at its start.
+pub(super) fn recorded_len(file: &mut dyn File, part: Part, name: &str) -> io::Result<u64> {
+    let len = file.stat()?.len;
+    if !part.grows(name) {
+        return Ok(len);
+    }
+    let end = whole_lines(file, len)?;
+    file.seek(SeekFrom::Start(0))?;
+    Ok(end)
+}
+
+/// Where the last line that ends within the first `len` bytes ends.
+fn whole_lines(file: &mut dyn File, len: u64) -> io::Result<u64> {
+    let mut end = len;
+    // Nearly always the last byte is it.
+    let mut buffer = vec![0];
+    while end > 0 {
+        let start = end.saturating_sub(buffer.len() as u64);
+        file.seek(SeekFrom::Start(start))?;
+        let count = read_up_to(file, &mut buffer, end - start)?;
+        if let Some(at) = memchr::memrchr(b'\n', &buffer[..count]) {
+            return Ok(start + at as u64 + 1);
+        }
+        end = start;
+        buffer.resize(STEP, 0);
+    }
+    Ok(0)
+}
+
+/// Reads at most `limit` bytes and at most a buffer full; less only at the end of the file.
+fn read_up_to(file: &mut dyn File, buffer: &mut [u8], limit: u64) -> io::Result<usize> {
+    let limit = usize::try_from(limit)
+        .unwrap_or(usize::MAX)
+        .min(buffer.len());
+    let mut count = 0;
+    while count < limit {
+        match file.read(&mut buffer[count..limit]) {
+            Ok(0) => break,
+            Ok(more) => count += more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(count)
+}
+
+fn measure(file: &mut dyn File, limit: u64, mut checker: Checker) -> io::Result<Measured> {
+    let mut hasher = Hasher::default();
+    let mut size = 0;
+    for_each_piece(file, limit, |piece| {
+        hasher.update(piece);
+        checker.update(piece);
+        size += piece.len() as u64;
+        Ok(())
+    })?;
+    Ok(Measured {
+        size,
+        sha256: hasher.finish(),
+        damage: checker.finish(),
+    })
+}
+
+/// Reads a file from where it is, at most `limit` bytes, in pieces.
+pub(super) fn for_each_piece(
+    file: &mut dyn File,
+    limit: u64,
+    mut take: impl FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut left = limit;
+    let mut buffer = vec![0; usize::try_from(limit).unwrap_or(STEP).min(STEP)];
+    while left > 0 {
+        let count = read_up_to(file, &mut buffer, left)?;
+        if count == 0 {
+            break;
+        }
+        take(&buffer[..count])?;
+        left -= count as u64;
+    }
+    Ok(())
+}
+
+fn renamed(name: &str, suffix: &str, other: &str) -> Option<String> {
+    name.strip_suffix(suffix).map(|id| format!("{id}{other}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+    use crate::platform::disk::{Disk, RealDisk};
+
+    fn file(content: &[u8]) -> (tempfile::TempDir, Box<dyn File>) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        let mut file = RealDisk.open(&path, Open::CreateNew).unwrap();
+        file.write_all(content).unwrap();
+        file.seek(SeekFrom::Start(0)).unwrap();
+        (directory, file)
+    }
+
+    #[test]
+    fn what_grows_counts_up_to_its_last_line_feed() {
+        let long = [vec![b'a'; 3], vec![b'\n'], vec![b'b'; 3 * STEP]].concat();
+        for (content, expected) in [
+            (&b"one\ntwo\n"[..], 8),
+            (b"one\ntw", 4),
+            (b"one", 0),
+            (b"", 0),
+            (b"\n", 1),
+            (&long, 4),
+        ] {
+            let (_directory, mut file) = file(content);
+            let file = file.as_mut();
+            assert_eq!(recorded_len(file, Part::Logs, "app.log").unwrap(), expected);
+            let fixed = recorded_len(file, Part::Logs, "app.log.1").unwrap();
+            assert_eq!(fixed, content.len() as u64);
+            let measured = measure(file, expected, Checker::new(Part::Logs, "app.log")).unwrap();
+            let counted = &content[..usize::try_from(expected).unwrap()];
+            assert_eq!(measured.sha256, Sha256::of(counted));
+            assert_eq!((measured.size, measured.damage), (expected, None));
+        }
+    }
+}
