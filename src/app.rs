@@ -47,7 +47,25 @@ pub fn run(args: impl IntoIterator<Item = OsString>, host: Host) -> ExitCode {
         Err(error) => return refuse(&error, &environment, &mut stdout, &mut stderr),
     };
     let colour = colour(&cli.global, &environment, &stdout, &stderr);
-    let loaded = load_settings(&cli, &environment, disk.as_ref());
+    let store_of = |settings: &Settings| {
+        Store::new(
+            settings.data_dir().to_path_buf(),
+            Arc::clone(&disk),
+            Arc::clone(&clock),
+            Arc::clone(&random),
+        )
+    };
+    let mut loaded = load_settings(&cli, &environment, disk.as_ref());
+    if complete_swap(
+        &cli,
+        &loaded,
+        &environment,
+        disk.as_ref(),
+        store_of,
+        &mut stderr,
+    ) {
+        loaded = load_settings(&cli, &environment, disk.as_ref());
+    }
     let (settings, warnings) = match loaded {
         Ok(loaded) => loaded,
         Err(error) => {
@@ -55,12 +73,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>, host: Host) -> ExitCode {
             return finish(Err(error), &mut ui);
         }
     };
-    let store = Store::new(
-        settings.data_dir().to_path_buf(),
-        Arc::clone(&disk),
-        Arc::clone(&clock),
-        Arc::clone(&random),
-    );
+    let store = store_of(&settings);
     let log = Arc::new(logging::log(&cli, &settings, store, &mut stderr));
     let _run = logging::Run::begin(&log);
     let mut ui = Ui::new(stdout, stderr, talk(&cli.global), colour);
@@ -120,6 +133,40 @@ fn load_settings(
     }
 }
 
+/// Completes a restore or rollback that died in its last steps: the settings may be among what
+/// it has taken away and not put back yet. Says whether there was one, so that they are to be
+/// loaded again. Where it cannot be completed, whoever needs the data says so.
+fn complete_swap(
+    cli: &Cli,
+    loaded: &Result<(Settings, Vec<String>)>,
+    environment: &Environment,
+    disk: &dyn Disk,
+    store_of: impl Fn(&Settings) -> Store,
+    stderr: &mut Output,
+) -> bool {
+    let without_file;
+    let settings = if let Ok((settings, _)) = loaded {
+        settings
+    } else {
+        // The file does not say where the data is, and may be what is being replaced.
+        match Settings::load_without_file(&cli.global, environment, disk) {
+            Ok((settings, _)) => {
+                without_file = settings;
+                &without_file
+            }
+            Err(_) => return false,
+        }
+    };
+    let store = store_of(settings);
+    if !store.is_half_swapped() {
+        return false;
+    }
+    // What is said about it belongs into the log.
+    let log = Arc::new(logging::log(cli, settings, store.clone(), stderr));
+    let _run = logging::Run::begin(&log);
+    store.check().is_ok()
+}
+
 fn parse(args: &[OsString]) -> std::result::Result<Cli, clap::Error> {
     let first = args.get(1).and_then(|first| first.to_str());
     if let Some(mut command) = first.and_then(cli::only) {
@@ -171,6 +218,9 @@ fn dispatch(command: Command, context: &mut Context) -> Result<()> {
         Command::Send(args) => commands::send::run(&args, context),
         Command::List(args) => commands::list::run(&args, context),
         Command::Export(args) => commands::export::run(&args, context),
+        Command::Backup(args) => commands::backup::run(&args, context),
+        Command::Restore(args) => commands::restore::run(&args, context),
+        Command::Rollback(args) => commands::rollback::run(&args, context),
         Command::Models(args) => commands::models::run(&args, context),
         Command::Config(args) => commands::config::run(args, context),
         Command::Completions(args) => commands::completions::run(&args, context),

@@ -48,7 +48,9 @@ Examples:
   pachat chat                              talk, all day
   git diff | pachat send 'review this'     ask from a pipe
   pachat send -c 'and in one sentence?'    go on with the last conversation
-  pachat list --search kubernetes          find it again";
+  pachat list --search kubernetes          find it again
+  pachat backup                            keep it safe
+  pachat restore latest --dry-run          see what a restore would change";
 
 /// Options that every subcommand takes.
 #[derive(Clone, Debug, Default, Args)]
@@ -78,7 +80,7 @@ pub struct Global {
     #[arg(long, global = true, hide_short_help = true)]
     pub insecure_http: bool,
 
-    /// Wait at most this many seconds for another pachat to finish with a conversation
+    /// Wait at most this many seconds for another pachat to finish
     #[arg(long, global = true, value_name = "SECONDS", hide_short_help = true)]
     pub lock_timeout: Option<u64>,
 
@@ -126,6 +128,9 @@ pub fn only(first: &str) -> Option<clap::Command> {
         "send" => commands::send::SendArgs::augment_args(subcommand),
         "list" => commands::list::ListArgs::augment_args(subcommand),
         "export" => commands::export::ExportArgs::augment_args(subcommand),
+        "backup" => commands::backup::BackupArgs::augment_args(subcommand),
+        "restore" => commands::restore::RestoreArgs::augment_args(subcommand),
+        "rollback" => commands::rollback::RollbackArgs::augment_args(subcommand),
         "models" => commands::models::ModelsArgs::augment_args(subcommand),
         _ => return None,
     };
@@ -143,6 +148,9 @@ pub enum Command {
     Send(commands::send::SendArgs),
     List(commands::list::ListArgs),
     Export(commands::export::ExportArgs),
+    Backup(commands::backup::BackupArgs),
+    Restore(commands::restore::RestoreArgs),
+    Rollback(commands::rollback::RollbackArgs),
     Models(commands::models::ModelsArgs),
     Config(commands::config::ConfigArgs),
     Completions(commands::completions::CompletionsArgs),
@@ -165,7 +173,15 @@ mod tests {
             "list --all -n 3 --json --color never",
             "list --all --archived",
             "export last --format markdown",
+            "restore latest -n --conversation 7k2 --include config/*",
+            "restore --list --merge",
+            "rollback --create-point --note x --keep 3",
             "models --refresh",
+            "backup --type full --encrypted --keep-daily 3 -n",
+            "backup --type neither",
+            "backup keygen -o key.txt",
+            "backup pin latest",
+            "backup --json pin latest",
         ] {
             let args: Vec<&str> = std::iter::once("pachat").chain(line.split(' ')).collect();
             let mut alone = only(args[1]).unwrap();

@@ -35,6 +35,8 @@ pub(crate) fn log(cli: &Cli, settings: &Settings, store: Store, stderr: &mut Out
     // `--no-save` leaves no trace, and `--dry-run` changes nothing.
     let file = match &cli.command {
         Command::Send(args) if args.no_save || args.dry_run => LevelFilter::Off,
+        Command::Restore(args) if args.dry_run => LevelFilter::Off,
+        Command::Rollback(args) if args.dry_run => LevelFilter::Off,
         _ => configured,
     };
     let log = Log::new(store, file, process::id());

@@ -2,6 +2,8 @@
 //! texts and the README show can be typed.
 #![allow(clippy::unwrap_used, reason = "a failed test is allowed to panic")]
 
+use std::collections::BTreeSet;
+use std::path::Path;
 use std::time::Duration;
 
 use clap::Parser;
@@ -23,6 +25,105 @@ const QUESTIONS: &[(&str, &str)] = &[
     ),
     ("backup", "How do I make a backup?"),
     ("how do I restore a backup", "How do I restore a backup?"),
+    (
+        "encrypt a backup to a public key",
+        "How do I make an encrypted backup?",
+    ),
+    (
+        "restore everything from a backup",
+        "How do I restore a backup?",
+    ),
+    ("my disk died", "The disk is lost, or this is a new machine"),
+    (
+        "I lost my disk, how do I recover?",
+        "The disk is lost, or this is a new machine",
+    ),
+    ("I restored the wrong backup", "I restored the wrong backup"),
+    (
+        "how do I undo a restore",
+        "How do I undo a restore, or go back to an earlier state?",
+    ),
+    (
+        "make a rollback point",
+        "How do I undo a restore, or go back to an earlier state?",
+    ),
+    (
+        "what is in a rollback point",
+        "What is in a rollback point?",
+    ),
+    ("how many backups are kept", "How many backups are kept?"),
+    ("retention of old backups", "How many backups are kept?"),
+    (
+        "keep daily and weekly backups",
+        "How many backups are kept?",
+    ),
+    ("offsite backups", "How do I get backups off this machine?"),
+    (
+        "upload backups with rclone",
+        "How do I get backups off this machine?",
+    ),
+    (
+        "can I use restic?",
+        "How do I get backups off this machine?",
+    ),
+    (
+        "nightly backup with cron",
+        "How do I make backups regularly, from cron?",
+    ),
+    (
+        "schedule backups every day",
+        "How do I make backups regularly, from cron?",
+    ),
+    (
+        "format of the backup archive",
+        "What is the format of a backup?",
+    ),
+    (
+        "why is my archive refused",
+        "What does pachat refuse in a backup?",
+    ),
+    (
+        "what do you check against path traversal",
+        "What does pachat refuse in a backup?",
+    ),
+    (
+        "will old backups still open in future versions",
+        "What is promised about these formats?",
+    ),
+    (
+        "is the format compatible with newer versions",
+        "What is promised about these formats?",
+    ),
+    (
+        "I lost my age identity",
+        "I lost the identity that opens my encrypted backups",
+    ),
+    (
+        "I forgot the passphrase of my backup",
+        "I lost the identity that opens my encrypted backups",
+    ),
+    ("my backup is corrupt", "A backup is damaged"),
+    ("verification of a backup failed", "A backup is damaged"),
+    (
+        "I deleted a conversation by accident",
+        "I deleted or damaged a conversation",
+    ),
+    (
+        "bring one conversation back",
+        "I deleted or damaged a conversation",
+    ),
+    (
+        "open a backup without pachat",
+        "I have the backup, but not pachat",
+    ),
+    (
+        "disaster recovery plan",
+        "What must I do today, so that I can recover tomorrow?",
+    ),
+    (
+        "what does --keep-within do",
+        "pachat backup: make a verified backup, and remove old ones",
+    ),
     (
         "why is my reply cut",
         "Why is my reply cut, incomplete or interrupted?",
@@ -345,6 +446,56 @@ fn every_setting_is_described_with_its_default() {
         let variable = setting.variable.unwrap_or_default();
         assert!(manual::after_long_help().contains(variable), "{variable}");
     }
+}
+
+/// Archives are refused by rules that the manual explains: all of them, and no others.
+#[test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test reads the repository, not a person's files"
+)]
+fn every_rule_for_archives_is_explained() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut rules = BTreeSet::new();
+    for directory in ["src/archive", "src/archive/read", "src/ops/restore"] {
+        for entry in std::fs::read_dir(root.join(directory)).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_file() {
+                rules.extend(rules_of(&std::fs::read_to_string(path).unwrap()));
+            }
+        }
+    }
+    let text = include_str!("../data/manual/data.md");
+    let table = text.split("| Rule | What must hold |").nth(1).unwrap();
+    let explained: BTreeSet<String> = table
+        .lines()
+        .skip(2)
+        .take_while(|line| line.starts_with('|'))
+        .flat_map(|line| line.split('|').nth(1).unwrap().split(','))
+        .map(|rule| rule.trim().trim_matches('`').to_owned())
+        .collect();
+    assert_eq!(rules, explained);
+    assert!(rules.len() > 15, "{rules:?}");
+}
+
+/// The rules that a source refuses archives by. They are written out where that is done.
+fn rules_of(source: &str) -> Vec<String> {
+    let source = source.split("mod tests {").next().unwrap();
+    [
+        "refuse(\"",
+        "refused(\"",
+        "Refusal::new(\"",
+        "NEWER: &str = \"",
+    ]
+    .into_iter()
+    .flat_map(|call| source.split(call).skip(1))
+    .filter_map(|rest| {
+        let (rule, after) = rest.split_once('"')?;
+        // What has no second argument is a detail of a rule.
+        let is_rule = after.starts_with([',', ';']);
+        (is_rule && rule.bytes().all(|byte| byte.is_ascii_lowercase())).then(|| rule.to_owned())
+    })
+    .collect()
 }
 
 /// The lines of the shell blocks in a Markdown text.

@@ -6,13 +6,17 @@
 //! it reads a few small files, writes nothing but candidates, and where something is
 //! missing or broken it offers less instead of failing.
 
+mod saved;
+
 use std::ffi::{OsStr, OsString};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::{Args, CommandFactory, ValueEnum};
-use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
+use clap_complete::engine::{
+    ArgValueCompleter, CompletionCandidate, PathCompleter, ValueCompleter,
+};
 use clap_complete::env::{self, EnvCompleter};
 
 use crate::cli::Cli;
@@ -28,7 +32,8 @@ use crate::term::clean::clean_line;
 #[derive(Debug, Args)]
 #[command(
     about = "Print the script that completes pachat's commands in a shell",
-    long_about = "Prints the script that makes a shell complete subcommands, options, conversation ids and models. \
+    long_about = "Prints the script that makes a shell complete subcommands, options, models, and the ids of \
+        conversations, backups and rollback points. \
         The script asks pachat itself for the candidates, so it never grows old.",
     after_long_help = "Examples:\n  \
         pachat completions bash > ~/.local/share/bash-completion/completions/pachat\n  \
@@ -111,7 +116,7 @@ pub fn complete(
         Some(end) => {
             let words = args[end + 1..].to_vec();
             let data_dir = data_dir(&words, environment);
-            let mut command = completed_command(disk, data_dir);
+            let mut command = completed_command(disk, data_dir, environment);
             let directory = Some(environment.working_directory.as_path());
             let done =
                 shell
@@ -169,25 +174,40 @@ fn script(shell: Shell) -> String {
     script
 }
 
-/// The command line with candidates for conversations and models.
-fn completed_command(disk: &Arc<dyn Disk>, data_dir: Option<PathBuf>) -> clap::Command {
+/// Finds candidates in a data directory for what was typed.
+type Find = fn(&dyn Disk, &Path, &str) -> Vec<CompletionCandidate>;
+
+/// The command line with candidates for conversations, models, backups and rollback points.
+fn completed_command(
+    disk: &Arc<dyn Disk>,
+    data_dir: Option<PathBuf>,
+    environment: &Environment,
+) -> clap::Command {
     let Some(data_dir) = data_dir else {
         return Cli::command();
     };
-    let conversations = {
+    let completer = |find: Find| {
         let (disk, data_dir) = (Arc::clone(disk), data_dir.clone());
         ArgValueCompleter::new(move |current: &OsStr| {
-            current.to_str().map_or_else(Vec::new, |prefix| {
-                conversation_candidates(disk.as_ref(), &data_dir, prefix)
-            })
+            current
+                .to_str()
+                .map_or_else(Vec::new, |typed| find(disk.as_ref(), &data_dir, typed))
         })
     };
-    let models = {
-        let disk = Arc::clone(disk);
+    let conversations = completer(conversation_candidates);
+    let models = completer(model_candidates);
+    let backups = completer(saved::backups);
+    let points = completer(saved::points);
+    // A restore takes files as well.
+    let files = PathCompleter::file()
+        .stdio()
+        .current_dir(&environment.working_directory);
+    let backups_and_files = {
+        let backups = backups.clone();
         ArgValueCompleter::new(move |current: &OsStr| {
-            current.to_str().map_or_else(Vec::new, |prefix| {
-                model_candidates(disk.as_ref(), &data_dir, prefix)
-            })
+            let mut found = backups.complete(current);
+            found.extend(files.complete(current));
+            found
         })
     };
     let talk = |command: clap::Command| {
@@ -200,6 +220,23 @@ fn completed_command(disk: &Arc<dyn Disk>, data_dir: Option<PathBuf>) -> clap::C
         .mut_subcommand("send", talk)
         .mut_subcommand("export", |command| {
             command.mut_arg("ids", |arg| arg.add(conversations.clone()))
+        })
+        .mut_subcommand("backup", |command| {
+            ["pin", "unpin"]
+                .into_iter()
+                .fold(command, |command, action| {
+                    command.mut_subcommand(action, |command| {
+                        command.mut_arg("id", |arg| arg.add(backups.clone()))
+                    })
+                })
+        })
+        .mut_subcommand("restore", |command| {
+            command
+                .mut_arg("backup", |arg| arg.add(backups_and_files))
+                .mut_arg("conversations", |arg| arg.add(conversations.clone()))
+        })
+        .mut_subcommand("rollback", |command| {
+            command.mut_arg("rollback_point", |arg| arg.add(points))
         })
 }
 
@@ -426,6 +463,65 @@ mod tests {
         assert_eq!(text, "builtin/guide\nopenai/gpt-4o-mini\n");
         let (_, text) = ask(Path::new("/nonexistent"), "fish", &["chat", "-m", "b"]);
         assert_eq!(text, "builtin/guide\n");
+    }
+
+    #[test]
+    fn backups_and_points_are_offered_newest_first_with_what_they_are() {
+        let store = store();
+        let backups = store.path().join("backups");
+        let point = backups.join("points/point_20260823_094107");
+        std::fs::create_dir_all(&point).unwrap();
+        std::fs::create_dir_all(backups.join("points/.tmp-1")).unwrap();
+        for (name, text) in [
+            ("backup_20260822_094107.tar.gz", ""),
+            (
+                "backup_20260822_094107.json",
+                r#"{"type":"data","note":"a\u001b[31mb"}"#,
+            ),
+            ("backup_20260824_094107.tar.gz.age", ""),
+            ("backup_20260825_094107.json", "{}"),
+            (".backup_20260826_094107.tar.gz.tmp", ""),
+            (
+                "points/point_20260823_094107/point.json",
+                r#"{"reason":"restore"}"#,
+            ),
+        ] {
+            std::fs::write(backups.join(name), text).unwrap();
+        }
+        let newest_first = [
+            "backup_20260824_094107",
+            "backup_20260822_094107\tdata: ab",
+            "latest\tthe newest backup",
+        ];
+        for words in [
+            ["backup", "pin", ""].as_slice(),
+            &["backup", "unpin", ""],
+            &["restore", ""],
+        ] {
+            let (_, text) = ask(store.path(), "fish", words);
+            let lines: Vec<&str> = text.lines().take(newest_first.len()).collect();
+            assert_eq!(lines, newest_first, "{words:?}");
+        }
+        let (_, text) = ask(store.path(), "fish", &["restore", "20260822"]);
+        assert_eq!(text, "20260822_094107\tdata: ab\n");
+        let words = ["rollback", "--rollback-point", ""];
+        let (_, text) = ask(store.path(), "fish", &words);
+        assert_eq!(
+            text,
+            "point_20260823_094107\trestore\nlatest\tthe newest point\n"
+        );
+    }
+
+    #[test]
+    fn a_restore_is_offered_files_too() {
+        let store = store();
+        std::fs::write(store.path().join("saved.tar.gz"), "").unwrap();
+        let typed = store.path().join("sav");
+        let (_, text) = ask(store.path(), "fish", &["restore", typed.to_str().unwrap()]);
+        assert_eq!(
+            text,
+            format!("{}\n", store.path().join("saved.tar.gz").display())
+        );
     }
 
     #[test]

@@ -159,6 +159,7 @@ fn page_name(command: &Command) -> String {
         .replace(' ', "-")
 }
 
+/// The ways to call a command, a line each.
 fn usage(command: &Command) -> String {
     let text = command.clone().render_usage().to_string();
     let text = if command
@@ -171,10 +172,9 @@ fn usage(command: &Command) -> String {
         // What is left are the options of every command.
         text.replace(" [OPTIONS]", "")
     };
-    text.trim_start_matches("Usage:")
-        .split_whitespace()
-        .collect::<Vec<_>>()
-        .join(" ")
+    let lines = text.trim_start_matches("Usage:").lines();
+    let lines = lines.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// Text before `Examples:`, and the examples without their indent.
@@ -300,6 +300,9 @@ mod tests {
                 "pachat-send",
                 "pachat-list",
                 "pachat-export",
+                "pachat-backup",
+                "pachat-restore",
+                "pachat-rollback",
                 "pachat-models",
                 "pachat-config",
                 "pachat-config-key",

@@ -51,24 +51,20 @@ fn name_section(name: &str, about: &str) -> String {
     format!(".SH NAME\n{} \\- {}\n", escape(name), escape(about))
 }
 
+fn synopsis(page: &CommandPage) -> String {
+    let command = page.name.replace('-', " ");
+    let lines = page.usage.lines().map(|line| {
+        let rest = line.strip_prefix(&command).unwrap_or(line);
+        format!("\\fB{}\\fR{}", escape(&command), escape(rest))
+    });
+    lines.collect::<Vec<_>>().join("\n.br\n")
+}
+
 fn command_page(page: &CommandPage) -> String {
     let is_root = page.name == "pachat";
     let mut text = title(&page.name, '1');
     text.push_str(&name_section(&page.name, &page.about));
-    let _ = write!(
-        text,
-        ".SH SYNOPSIS\n\\fB{}\\fR{}\n",
-        escape(&page.name.replace('-', " ")),
-        {
-            let words = page.name.split('-').count();
-            let rest: Vec<&str> = page.usage.split(' ').skip(words).collect();
-            if rest.is_empty() {
-                String::new()
-            } else {
-                format!(" {}", escape(&rest.join(" ")))
-            }
-        }
-    );
+    let _ = writeln!(text, ".SH SYNOPSIS\n{}", synopsis(page));
     let mut body = format!(
         "## Description
 
@@ -157,6 +153,7 @@ fn see_also(page: &CommandPage) -> String {
         ("pachat-config", 5),
         ("pachat-data", 5),
         ("pachat-guide", 7),
+        ("pachat-recovery", 7),
     ] {
         names.push(format!("**{name}**({section})"));
     }
@@ -167,6 +164,7 @@ fn topic_page(name: &str, section: char, chapters: &[&Chapter]) -> String {
     let about = match name {
         "pachat-guide" => "how to do things with pachat, and what to do when they go wrong",
         "pachat-config" => "settings of pachat",
+        "pachat-recovery" => "what to do when conversations, disks or keys are lost",
         _ => "files of pachat",
     };
     let mut text = title(name, section);
@@ -181,7 +179,7 @@ fn topic_page(name: &str, section: char, chapters: &[&Chapter]) -> String {
         text.push_str(&render(&markdown, HeadingLevel::H1));
     }
     text.push_str(&render(
-        "## See also\n\n**pachat**(1), **pachat-config**(5), **pachat-data**(5), **pachat-guide**(7)\n",
+        "## See also\n\n**pachat**(1), **pachat-config**(5), **pachat-data**(5), **pachat-guide**(7), **pachat-recovery**(7)\n",
         HeadingLevel::H2,
     ));
     capitals(&text)

@@ -29,7 +29,7 @@ macro_rules! chapter {
 }
 
 /// Every chapter, in the order of the guide.
-pub(super) const CHAPTERS: [Chapter; 9] = [
+pub(super) const CHAPTERS: [Chapter; 11] = [
     chapter!("pachat-guide", '7', "start.md"),
     chapter!("pachat-guide", '7', "asking.md"),
     chapter!("pachat-guide", '7', "conversations.md"),
@@ -37,6 +37,8 @@ pub(super) const CHAPTERS: [Chapter; 9] = [
     chapter!("pachat-guide", '7', "trouble.md"),
     chapter!("pachat-guide", '7', "network.md"),
     chapter!("pachat-guide", '7', "keeping.md"),
+    chapter!("pachat-guide", '7', "backups.md"),
+    chapter!("pachat-recovery", '7', "recovery.md"),
     chapter!("pachat-config", '5', "settings.md"),
     chapter!("pachat-data", '5', "data.md"),
 ];

@@ -96,9 +96,9 @@ impl Kind {
             Self::No => "the answer is no: a search found nothing",
             Self::Usage => "bad command line, or an id that names more than one conversation",
             Self::Malformed => {
-                "a stored file or the input is malformed, or the server refused the request as invalid"
+                "a stored file, an archive or the input is malformed, an archive was refused, or the server refused the request as invalid"
             }
-            Self::NotFound => "no such conversation or file",
+            Self::NotFound => "no such conversation, backup, rollback point or file",
             Self::Unavailable => "the network or the server is unavailable, after retries",
             Self::Bug => "a fault in pachat",
             Self::CannotCreate => "an output file cannot be created",
@@ -108,7 +108,7 @@ impl Kind {
                 "the reply is incomplete (cut, stalled, failed midway), or the server does not speak the protocol"
             }
             Self::Denied => {
-                "the key is missing or refused, or the account has no credit"
+                "the key is missing or refused, the account has no credit, or nothing opens an encrypted backup"
             }
             Self::Config => "the configuration is invalid",
             Self::Interrupted => {

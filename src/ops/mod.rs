@@ -1,6 +1,7 @@
 //! What pachat does: a turn, a list, an export. No command line, no printing, no
 //! environment: everything arrives as a value.
 
+pub mod backup;
 pub mod catalogue;
 pub mod export;
 pub mod guide;
@@ -9,4 +10,8 @@ pub mod key;
 pub mod listing;
 pub mod money;
 pub mod prompt;
+pub mod restore;
+pub mod retention;
+pub mod rollback;
 pub mod turn;
+pub mod watch;

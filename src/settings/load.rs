@@ -91,15 +91,20 @@ impl<'a> Loading<'a> {
             config_dir: self.config_dir.take(),
             entries,
             ca_file: None,
+            backup_identity: None,
             api_key,
             encryption_key,
             notes,
             config_file,
         };
-        settings.ca_file = settings.text("api.ca_file").map(|path| {
+        let file = |key| {
             let beside = settings.config_file.parent().unwrap_or(Path::new("/"));
-            self.expand(path.into(), beside)
-        });
+            settings
+                .text(key)
+                .map(|path| self.expand(path.into(), beside))
+        };
+        (settings.ca_file, settings.backup_identity) =
+            (file("api.ca_file"), file("backup.identity"));
         Ok((settings, self.warnings))
     }
 

@@ -86,6 +86,7 @@ pub struct Settings {
     /// The first of the entries, parsed.
     base_url: BaseUrl,
     ca_file: Option<PathBuf>,
+    backup_identity: Option<PathBuf>,
     api_key: Option<(Secret, Origin)>,
     encryption_key: Option<Secret>,
     notes: Vec<String>,
@@ -190,6 +191,17 @@ impl Settings {
         self.ca_file.as_deref()
     }
 
+    /// The file of an age identity that opens encrypted backups, absolute.
+    pub fn backup_identity(&self) -> Option<&Path> {
+        self.backup_identity.as_deref()
+    }
+
+    /// How many rollback points to keep; at least one.
+    pub fn rollback_keep(&self) -> usize {
+        let number = self.whole("rollback.keep").unwrap_or_default();
+        usize::try_from(number).unwrap_or(usize::MAX)
+    }
+
     /// Whether OpenRouter is told that requests come from pachat.
     pub fn attribution(&self) -> bool {
         self.flag("api.attribution")
@@ -278,6 +290,38 @@ impl Settings {
             amount("limits.daily_cost_usd"),
             amount("limits.monthly_cost_usd"),
         )
+    }
+
+    /// What a backup holds: `data`, `full` or `config`.
+    pub fn backup_type(&self) -> &str {
+        self.text("backup.type").unwrap_or("data")
+    }
+
+    /// Whether every backup is sealed.
+    pub fn backup_encrypted(&self) -> bool {
+        self.flag("backup.encrypted")
+    }
+
+    /// Whom sealed backups are for, as it stands in the settings: not checked yet.
+    pub fn backup_recipients(&self) -> Vec<String> {
+        let text = self.text("backup.recipients").unwrap_or_default();
+        text.split([',', ' ', '\t', '\n', '\r'])
+            .filter(|word| !word.is_empty())
+            .map(str::to_owned)
+            .collect()
+    }
+
+    /// How many backups a rule keeps: `last`, `daily`, `weekly`, `monthly` or `yearly`.
+    pub fn backup_keep(&self, rule: &str) -> u32 {
+        let number = self.whole(&format!("backup.keep_{rule}"));
+        number
+            .and_then(|number| u32::try_from(number).ok())
+            .unwrap_or(0)
+    }
+
+    /// How much older than the newest a backup may be and stay: not checked yet.
+    pub fn backup_keep_within(&self) -> Option<&str> {
+        self.text("backup.keep_within")
     }
 
     fn count(&self, key: &str) -> u32 {

@@ -94,6 +94,9 @@ pub struct Setting {
 /// The longest time limit in seconds: a day.
 const LONGEST: u64 = 86_400;
 
+/// The most backups that a rule may keep.
+const MOST_KEPT: u64 = 100_000;
+
 const fn setting(
     key: &'static str,
     shape: Shape,
@@ -267,6 +270,83 @@ pub static TABLE: &[Setting] = &[
         Fallback::None,
         None,
         "The most US dollars to spend in a month; further requests are refused",
+    ),
+    setting(
+        "backup.type",
+        Shape::Choice(&["data", "full", "config"]),
+        Fallback::Value("data"),
+        None,
+        "What a backup holds: conversations and attachments (data), settings and sealed keys (config), or all (full)",
+    ),
+    setting(
+        "backup.encrypted",
+        Shape::Flag,
+        Fallback::Value("false"),
+        None,
+        "Encrypt every backup, to backup.recipients or with a pass phrase",
+    ),
+    setting(
+        "backup.recipients",
+        Shape::Text,
+        Fallback::None,
+        None,
+        "The age1… recipients that encrypted backups are for, separated by commas or spaces",
+    ),
+    setting(
+        "backup.keep_last",
+        Shape::Whole(0, MOST_KEPT),
+        Fallback::Value("7"),
+        None,
+        "How many of the newest backups of a type stay; 0 turns the rule off",
+    ),
+    setting(
+        "backup.keep_daily",
+        Shape::Whole(0, MOST_KEPT),
+        Fallback::Value("0"),
+        None,
+        "Of how many days with a backup the newest one stays",
+    ),
+    setting(
+        "backup.keep_weekly",
+        Shape::Whole(0, MOST_KEPT),
+        Fallback::Value("0"),
+        None,
+        "Of how many weeks with a backup the newest one stays",
+    ),
+    setting(
+        "backup.keep_monthly",
+        Shape::Whole(0, MOST_KEPT),
+        Fallback::Value("0"),
+        None,
+        "Of how many months with a backup the newest one stays",
+    ),
+    setting(
+        "backup.keep_yearly",
+        Shape::Whole(0, MOST_KEPT),
+        Fallback::Value("0"),
+        None,
+        "Of how many years with a backup the newest one stays",
+    ),
+    setting(
+        "backup.keep_within",
+        Shape::Text,
+        Fallback::None,
+        None,
+        "How much older than the newest a backup may be and stay, such as 30d, 2w or 1y6m",
+    ),
+    setting(
+        "backup.identity",
+        Shape::Path,
+        Fallback::None,
+        None,
+        "The file of an age identity that opens encrypted backups",
+    ),
+    setting(
+        "rollback.keep",
+        Shape::Whole(1, 10_000),
+        Fallback::Value("10"),
+        None,
+        "How many rollback points to keep",
     ),
     setting(
         "log.level",

@@ -3,6 +3,7 @@
 pub mod clean;
 pub mod editor;
 pub mod lines;
+pub mod progress;
 pub mod table;
 pub mod ui;
 pub mod waiting;

@@ -163,6 +163,16 @@ impl Ui {
         }
     }
 
+    /// A question, or the end of its line, on standard error: also when quiet, because an
+    /// answer is waited for.
+    pub fn question(&mut self, text: &str) {
+        let _ = self
+            .stderr
+            .writer
+            .write_all(text.as_bytes())
+            .and_then(|()| self.stderr.writer.flush());
+    }
+
     /// An error: what, why, then file, cause and hint, each on a line. Always shown.
     pub fn error(&mut self, error: &Error) {
         if error.kind() == Kind::Closed {

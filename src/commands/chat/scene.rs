@@ -44,6 +44,12 @@ impl Chat<'_> {
 
     pub(super) fn say_goodbye(&self, context: &mut Context) {
         if let Some(id) = &self.id {
+            // A restore or another pachat may have taken it away.
+            let store = context.store();
+            let places = [store.layout().active(id), store.layout().archived(id)];
+            if places.iter().all(|path| store.disk().stat(path).is_err()) {
+                return;
+            }
             context
                 .ui
                 .aside(&format!("go on with: pachat chat -C {}", id.short()));

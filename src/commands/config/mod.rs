@@ -237,7 +237,7 @@ fn tell(key: &str, change: &Change, context: &mut Context) {
 }
 
 /// A word for a shell's command line.
-fn quote(text: &str) -> String {
+pub(super) fn quote(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@%+=,".contains(c);
     if !text.is_empty() && text.chars().all(plain) {
         text.to_owned()
@@ -248,11 +248,11 @@ fn quote(text: &str) -> String {
 
 /// Takes the lock of settings and sealed keys; it is held as long as the file is open.
 /// Whoever has it is done in milliseconds, unless its person thinks about a pass phrase.
-fn lock(context: &Context) -> Result<Box<dyn File>> {
+pub(in crate::commands) fn lock(context: &Context) -> Result<Box<dyn File>> {
     const PATIENCE: Duration = Duration::from_secs(10);
     let directory = context.settings.data_dir().join("run");
     atomic::create_dirs(context.disk.as_ref(), &directory)?;
-    let path = directory.join("config.lock");
+    let path = context.store().layout().config_lock();
     let fail =
         |error: io::Error| Error::io("cannot lock the settings", &path, &error).with_kind(Kind::Io);
     let patience = context

@@ -1,0 +1,123 @@
+//! How a plan is shown: before the question, by `--dry-run`, and when it is done.
+//!
+//! Layer: commands. Used by `restore` and `rollback`.
+
+use serde_json::{Map, Value as Json, json};
+
+use crate::context::Context;
+use crate::model::error::Result;
+use crate::model::size::ByteSize;
+use crate::ops::restore::outcome;
+use crate::ops::restore::plan::{Action, KeyFile, Plan, Step};
+use crate::term::Ui;
+use crate::term::table::{self, Align, Column};
+
+/// How many changes are named before the question.
+const NAMED: usize = 10;
+
+/// Prints a plan on standard output: what changes, and with `-v` what stays.
+pub(super) fn print(plan: &Plan, context: &mut Context) -> Result<()> {
+    let verbose = context.global.verbose > 0;
+    let rows: Vec<Vec<String>> = plan
+        .steps
+        .iter()
+        .filter(|step| verbose || step.action.is_change())
+        .map(row)
+        .collect();
+    if !context.ui.stdout_is_terminal() {
+        return context.ui.data(table::tsv(&rows).as_bytes());
+    }
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let column = |name, align| Column { name, align };
+    let columns = [
+        column("ACTION", Align::Left),
+        column("SIZE", Align::Right),
+        column("FILE", Align::Left),
+    ];
+    table::print(&mut context.ui, &columns, &rows)
+}
+
+fn row(step: &Step) -> Vec<String> {
+    vec![
+        step.action.as_str().to_owned(),
+        step.size.to_string(),
+        step.path(),
+    ]
+}
+
+/// Prints a plan as a JSON document that begins with `head`.
+pub(super) fn print_json(head: Json, plan: &Plan, context: &mut Context) -> Result<()> {
+    let verbose = context.global.verbose > 0;
+    let shown =
+        |step: &&Step| verbose || step.action.is_change() || step.action == Action::Diverged;
+    let files: Vec<Json> = plan
+        .steps
+        .iter()
+        .filter(shown)
+        .map(|step| json!({"action": step.action.as_str(), "size": step.size, "path": step.path()}))
+        .collect();
+    let mut document = Map::new();
+    document.insert("schema".into(), 1.into());
+    let counts = json!({
+        "added": plan.count(Action::Add),
+        "replaced": plan.count(Action::Replace),
+        "removed": plan.count(Action::Remove),
+        "unchanged": plan.count(Action::Unchanged),
+        "kept": plan.count(Action::Keep),
+        "diverged": plan.count(Action::Diverged),
+        "key_file": key_file(plan.key_file),
+        "files": files,
+    });
+    for part in [head, counts] {
+        if let Json::Object(part) = part {
+            document.extend(part);
+        }
+    }
+    let text = format!("{}\n", Json::Object(document));
+    context.ui.data(text.as_bytes())
+}
+
+fn key_file(fate: KeyFile) -> Option<&'static str> {
+    match fate {
+        KeyFile::None => None,
+        KeyFile::Add => Some("add"),
+        KeyFile::Same => Some("unchanged"),
+        KeyFile::Differs | KeyFile::NoPlace => Some("keep"),
+    }
+}
+
+/// Says on standard error what a plan does, before the question.
+pub(super) fn announce(what: &str, plan: &Plan, ui: &mut Ui) {
+    let bytes = ByteSize(plan.bytes());
+    ui.note(&format!("{what}: {} ({bytes} to write)", outcome(plan)));
+    let changes = plan.changes().count();
+    for step in plan.changes().take(NAMED) {
+        ui.note(&format!("  {} {}", step.action.as_str(), step.path()));
+    }
+    if changes > NAMED {
+        let more = changes - NAMED;
+        ui.note(&format!("  and {more} more; all of them: --dry-run"));
+    }
+}
+
+/// Says what stays as it is although the backup has something else.
+pub(super) fn warn(plan: &Plan, spec: &str, ui: &mut Ui) {
+    let diverged: Vec<String> = plan.diverged().map(|id| id.short().to_owned()).collect();
+    if let Some(first) = diverged.first() {
+        ui.warn(&format!(
+            "kept as they are, because they and the backup have gone separate ways: {}; take the backup's: pachat restore {spec} --conversation {first}",
+            diverged.join(", ")
+        ));
+    }
+    match plan.key_file {
+        KeyFile::Differs => ui.warn(
+            "master.key is not the backup's, and stays; --to DIR gives the backup's, in DIR/config",
+        ),
+        KeyFile::NoPlace => ui.warn(
+            "there is no configuration directory to put the backup's master.key in; --to DIR gives it, in DIR/config",
+        ),
+        KeyFile::None | KeyFile::Add | KeyFile::Same => {}
+    }
+}
