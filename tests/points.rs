@@ -77,6 +77,10 @@ impl Disk for Odd {
     fn sync_tree(&self, path: &Path) -> io::Result<()> {
         RealDisk.sync_tree(path)
     }
+    fn set_mode(&self, path: &Path, mode: u32) -> io::Result<()> {
+        RealDisk.set_mode(path, mode)
+    }
+
     fn free_space(&self, path: &Path) -> io::Result<Option<u64>> {
         RealDisk.free_space(path)
     }

@@ -385,6 +385,10 @@ impl Disk for Stubborn {
     fn sync_tree(&self, path: &Path) -> io::Result<()> {
         self.disk.sync_tree(path)
     }
+    fn set_mode(&self, path: &Path, mode: u32) -> io::Result<()> {
+        self.disk.set_mode(path, mode)
+    }
+
     fn free_space(&self, path: &Path) -> io::Result<Option<u64>> {
         self.disk.free_space(path)
     }

@@ -3,11 +3,13 @@
 
 pub mod backup;
 pub mod chat;
+pub mod cleanup;
 pub mod completions;
 pub mod config;
 mod confirm;
 mod connection;
 pub mod export;
+pub mod health;
 pub mod list;
 pub mod models;
 mod passphrase;
@@ -17,4 +19,5 @@ pub mod rollback;
 pub mod send;
 mod session;
 mod show;
+pub mod validate;
 mod waiting;

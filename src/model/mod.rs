@@ -5,6 +5,7 @@ pub mod backup;
 pub mod base_url;
 pub mod conversation;
 pub mod error;
+pub mod finding;
 pub mod gate;
 pub mod id;
 pub mod log_line;

@@ -3,15 +3,21 @@
 
 pub mod backup;
 pub mod catalogue;
+pub mod cleanup;
 pub mod export;
 pub mod guide;
+pub mod health;
 pub mod journal;
 pub mod key;
+pub mod limits;
 pub mod listing;
 pub mod money;
 pub mod prompt;
 pub mod restore;
 pub mod retention;
 pub mod rollback;
+pub mod schedule;
+pub mod statistics;
 pub mod turn;
+pub mod validate;
 pub mod watch;

@@ -62,9 +62,24 @@ pub struct Stat {
     pub modified: Option<SystemTime>,
     /// Unix permission bits; `None` elsewhere.
     pub mode: Option<u32>,
+    /// The number of the user whose file it is; `None` where there are no such numbers.
+    pub owner: Option<u32>,
     /// Device and inode; `None` where the platform has no such thing. Two open files
     /// with the same identity are the same file.
     pub identity: Option<(u64, u64)>,
+}
+
+/// What is known about a file system. `None` is what the platform does not tell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FileSystem {
+    /// How many bytes this person can still write.
+    pub free: Option<u64>,
+    /// How many bytes it has altogether.
+    pub total: Option<u64>,
+    /// How many files can still be made; also `None` where there is no limit.
+    pub free_files: Option<u64>,
+    /// Whether nothing can be written to it.
+    pub read_only: Option<bool>,
 }
 
 /// A lock on a whole file, by the kernel: gone with the process that holds it.
@@ -130,6 +145,19 @@ pub trait Disk: Send + Sync {
     /// How many bytes this person can still write to the file system that a path is on;
     /// `None` where the platform does not tell.
     fn free_space(&self, path: &Path) -> io::Result<Option<u64>>;
+
+    /// What is known about the file system that a path is on.
+    fn file_system(&self, path: &Path) -> io::Result<FileSystem> {
+        let free = self.free_space(path)?;
+        Ok(FileSystem {
+            free,
+            ..FileSystem::default()
+        })
+    }
+
+    /// Gives a file or directory these Unix permission bits; follows no link. Does nothing
+    /// where there are none.
+    fn set_mode(&self, path: &Path, mode: u32) -> io::Result<()>;
 
     /// Everything below a directory: the contents of each directory before itself, by name.
     /// Does not leave the file system of the directory.
@@ -300,6 +328,41 @@ impl Disk for RealDisk {
         Ok(None)
     }
 
+    #[cfg(unix)]
+    fn file_system(&self, path: &Path) -> io::Result<FileSystem> {
+        let stat = rustix::fs::statvfs(path)?;
+        // btrfs and the like make inodes as they need them, and say 0.
+        let limited = stat.f_files > 0;
+        Ok(FileSystem {
+            free: Some(stat.f_bavail.saturating_mul(stat.f_frsize)),
+            total: Some(stat.f_blocks.saturating_mul(stat.f_frsize)),
+            free_files: limited.then_some(stat.f_favail),
+            read_only: Some(stat.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY)),
+        })
+    }
+
+    #[cfg(unix)]
+    fn set_mode(&self, path: &Path, mode: u32) -> io::Result<()> {
+        use rustix::fs::{Mode, OFlags};
+        // Through an open file, so that what was looked at is what changes. Without `NONBLOCK`
+        // a pipe would hold this up.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let bits = Mode::from_raw_mode(mode as rustix::fs::RawMode);
+        match rustix::fs::open(path, flags, Mode::empty()) {
+            Ok(file) => Ok(rustix::fs::fchmod(file, bits)?),
+            // Its owner cannot even read it.
+            Err(rustix::io::Errno::ACCESS) if self.stat(path)?.kind != FileKind::Other => {
+                Ok(rustix::fs::chmod(path, bits)?)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    #[cfg(not(unix))]
+    fn set_mode(&self, _path: &Path, _mode: u32) -> io::Result<()> {
+        Ok(())
+    }
+
     fn walk(&self, path: &Path) -> io::Result<Vec<Walked>> {
         walkdir::WalkDir::new(path)
             .min_depth(1)
@@ -396,20 +459,22 @@ fn kind(file_type: fs::FileType) -> FileKind {
 
 fn stat(metadata: &fs::Metadata) -> Stat {
     #[cfg(unix)]
-    let (mode, identity) = {
+    let (mode, owner, identity) = {
         use std::os::unix::fs::MetadataExt;
         (
             Some(metadata.mode() & 0o7777),
+            Some(metadata.uid()),
             Some((metadata.dev(), metadata.ino())),
         )
     };
     #[cfg(not(unix))]
-    let (mode, identity) = (None, None);
+    let (mode, owner, identity) = (None, None, None);
     Stat {
         kind: kind(metadata.file_type()),
         len: metadata.len(),
         modified: metadata.modified().ok(),
         mode,
+        owner,
         identity,
     }
 }

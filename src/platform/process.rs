@@ -17,6 +17,20 @@ pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
+/// The number of the user that this process acts for; `None` where users have none.
+pub fn user() -> Option<u32> {
+    #[cfg(unix)]
+    let user = Some(rustix::process::geteuid().as_raw());
+    #[cfg(not(unix))]
+    let user = None;
+    user
+}
+
+/// Where this program is.
+pub fn program() -> std::io::Result<std::path::PathBuf> {
+    std::env::current_exe()
+}
+
 /// Makes a fault in the program say what it is and that nothing is lost by it.
 #[expect(clippy::print_stderr, reason = "there may be no other channel left")]
 pub fn report_faults() {

@@ -1,6 +1,7 @@
 //! Other programs: a person's editor, a command that prints a key.
 
-use std::io;
+use std::ffi::{OsStr, OsString};
+use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -9,6 +10,10 @@ pub trait Programs {
     /// Runs a command line through the platform's shell and returns what it printed.
     /// Its stdin is empty; its stderr is the person's.
     fn capture(&self, command: &str) -> io::Result<Captured>;
+
+    /// Runs a program without a shell, with `stdin` as its standard input, and waits for it. It
+    /// is looked for as a shell would; that it does not exist is `NotFound`.
+    fn run(&self, program: &OsStr, arguments: &[OsString], stdin: &[u8]) -> io::Result<Ended>;
 
     /// Opens a file in an editor and waits. `editor` may carry arguments.
     fn edit(&self, editor: &str, file: &Path) -> io::Result<bool>;
@@ -20,6 +25,17 @@ pub struct Captured {
     pub stdout: Vec<u8>,
     /// Whether it ended with exit code 0.
     pub success: bool,
+}
+
+/// What a program left behind.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ended {
+    /// Its exit code; `None` if a signal ended it.
+    pub code: Option<i32>,
+    /// Its standard output.
+    pub stdout: Vec<u8>,
+    /// Its standard error.
+    pub stderr: Vec<u8>,
 }
 
 /// Real processes.
@@ -34,6 +50,26 @@ impl Programs for RealPrograms {
         Ok(Captured {
             stdout: output.stdout,
             success: output.status.success(),
+        })
+    }
+
+    fn run(&self, program: &OsStr, arguments: &[OsString], stdin: &[u8]) -> io::Result<Ended> {
+        let mut child = Command::new(program)
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        // What is fed here is a page at most, which any pipe holds, so this cannot wait for the
+        // program while it waits for us; one that does not read it is free to.
+        if let Some(mut input) = child.stdin.take() {
+            let _ = input.write_all(stdin);
+        }
+        let output = child.wait_with_output()?;
+        Ok(Ended {
+            code: output.status.code(),
+            stdout: output.stdout,
+            stderr: output.stderr,
         })
     }
 

@@ -324,6 +324,28 @@ impl Settings {
         self.text("backup.keep_within")
     }
 
+    /// How large the data directory may grow.
+    pub fn storage_limit(&self) -> ByteSize {
+        ByteSize::megabytes(self.whole("limits.storage_mb").unwrap_or_default())
+    }
+
+    /// How many conversations may be in use.
+    pub fn conversations_limit(&self) -> u64 {
+        self.whole("limits.conversations").unwrap_or_default()
+    }
+
+    /// After how many days cleanup does what a setting says, such as `cleanup.log_days`; `None`
+    /// if it is not set.
+    pub fn days(&self, key: &str) -> Option<u32> {
+        self.whole(key)
+            .and_then(|number| u32::try_from(number).ok())
+    }
+
+    /// How long the server may take to answer a probe before health complains.
+    pub fn max_response(&self) -> Duration {
+        Duration::from_millis(self.whole("health.max_response_ms").unwrap_or_default())
+    }
+
     fn count(&self, key: &str) -> u32 {
         let number = self
             .whole(key)

@@ -94,6 +94,9 @@ pub struct Setting {
 /// The longest time limit in seconds: a day.
 const LONGEST: u64 = 86_400;
 
+/// The longest age in days: a century.
+const LONGEST_DAYS: u64 = 36_500;
+
 /// The most backups that a rule may keep.
 const MOST_KEPT: u64 = 100_000;
 
@@ -244,6 +247,20 @@ pub static TABLE: &[Setting] = &[
         "The size from which a conversation should be continued in a new one, in megabytes",
     ),
     setting(
+        "limits.storage_mb",
+        Shape::Whole(1, 1_000_000_000),
+        Fallback::Value("1000"),
+        None,
+        "How large the data directory may grow, in megabytes; what would make it larger is refused",
+    ),
+    setting(
+        "limits.conversations",
+        Shape::Whole(1, 100_000_000),
+        Fallback::Value("1000"),
+        None,
+        "How many conversations may be in use, archived ones not counted; another new one is refused",
+    ),
+    setting(
         "limits.requests_per_minute",
         Shape::Whole(1, 1_000_000),
         Fallback::Value("50"),
@@ -347,6 +364,55 @@ pub static TABLE: &[Setting] = &[
         Fallback::Value("10"),
         None,
         "How many rollback points to keep",
+    ),
+    setting(
+        "cleanup.archive_days",
+        Shape::Whole(0, LONGEST_DAYS),
+        Fallback::Value("7"),
+        None,
+        "After how many days without a message cleanup archives a conversation; 0 for never",
+    ),
+    setting(
+        "cleanup.delete_archived_days",
+        Shape::Whole(1, LONGEST_DAYS),
+        Fallback::None,
+        None,
+        "After how many days without a message cleanup moves an archived conversation to the trash",
+    ),
+    setting(
+        "cleanup.empty_trash_days",
+        Shape::Whole(0, LONGEST_DAYS),
+        Fallback::None,
+        None,
+        "After how many days in the trash cleanup removes a conversation for good",
+    ),
+    setting(
+        "cleanup.log_days",
+        Shape::Whole(1, LONGEST_DAYS),
+        Fallback::Value("30"),
+        None,
+        "How many days old logs stay",
+    ),
+    setting(
+        "cleanup.min_age_days",
+        Shape::Whole(0, LONGEST_DAYS),
+        Fallback::Value("1"),
+        None,
+        "How many days without a message a conversation must have for cleanup to touch it at all",
+    ),
+    setting(
+        "health.max_backup_age_days",
+        Shape::Whole(1, LONGEST_DAYS),
+        Fallback::Value("8"),
+        None,
+        "How many days old the newest verified backup may be before health complains",
+    ),
+    setting(
+        "health.max_response_ms",
+        Shape::Whole(1, 86_400_000),
+        Fallback::Value("10000"),
+        None,
+        "How long the server may take to answer a probe before health complains, in milliseconds",
     ),
     setting(
         "log.level",

@@ -214,6 +214,10 @@ mod tests {
             self.0.step()?;
             RealDisk.free_space(path)
         }
+        fn set_mode(&self, path: &Path, mode: u32) -> io::Result<()> {
+            self.0.step()?;
+            RealDisk.set_mode(path, mode)
+        }
         fn walk(&self, path: &Path) -> io::Result<Vec<Walked>> {
             self.0.step()?;
             RealDisk.walk(path)

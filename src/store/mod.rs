@@ -15,15 +15,18 @@ pub mod backups;
 mod carry;
 mod check;
 pub mod gate;
+pub mod index;
 pub mod keys;
 pub mod layout;
 pub mod lock;
 pub mod log;
+pub mod looks;
 pub mod partial;
 pub mod parts;
 pub mod points;
 pub mod read;
 pub mod resolve;
+pub mod shelf;
 pub mod swap;
 pub mod writer;
 

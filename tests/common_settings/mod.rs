@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -16,7 +17,7 @@ use pachat::cli::{Cli, Command};
 use pachat::context::Context;
 use pachat::model::error::{Error, Result};
 use pachat::platform::disk::{Open, RealDisk};
-use pachat::platform::program::Captured;
+use pachat::platform::program::{Captured, Ended};
 use pachat::platform::random::RealRandom;
 use pachat::platform::{Clock, Disk, Environment, Input, Output, Programs, Secrets, Signals};
 use pachat::settings::Settings;
@@ -244,6 +245,9 @@ impl Programs for Editor {
             stdout: format!("{command}\n").into_bytes(),
             success: command != "false",
         })
+    }
+    fn run(&self, _program: &OsStr, _arguments: &[OsString], _stdin: &[u8]) -> io::Result<Ended> {
+        Err(io::ErrorKind::NotFound.into())
     }
     fn edit(&self, editor: &str, file: &Path) -> io::Result<bool> {
         assert_eq!(editor, "ed --wait");

@@ -2,17 +2,14 @@
 //!
 //! It can be lost at any time; then everything is read and packed again. Nothing in it is
 //! believed that could make a backup wrong:
-//! - A file counts as unchanged, and is not read, only if its length, its time of change and
-//!   its identity are what they were, and it had been left alone for two seconds when it was
-//!   read. File systems tick in steps of up to two seconds, so a file that changed in the same
-//!   tick after it was read would look the same. (git treats its index in this way.)
+//! - A file counts as unchanged, and is not read, only if it looks as it did
+//!   ([`crate::store::looks`]).
 //! - A packed member is copied only if its bytes have the digest that they had; and the archive
 //!   that it ends up in is read back like any other.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +18,7 @@ use crate::archive::write::{Earlier, Member};
 use crate::model::backup::{BackupType, Sha256};
 use crate::model::error::{Error, Kind, Result};
 use crate::platform::disk::{File, Open};
+use crate::store::looks::Looks;
 use crate::store::parts::{Measured, PartFile};
 use crate::store::{Store, atomic};
 
@@ -34,9 +32,6 @@ const LARGEST: u64 = 64 << 20;
 
 /// The longest member that is copied, in bytes.
 const LARGEST_MEMBER: u64 = 64 << 20;
-
-/// How long a file must have been left alone to be known by its time.
-const SETTLED: Duration = Duration::from_secs(2);
 
 /// What is known from the last backup.
 #[derive(Debug, Serialize, Deserialize)]
@@ -66,34 +61,6 @@ pub(super) struct Known {
     pub(super) sha256: Sha256,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) damage: Option<Box<str>>,
-}
-
-/// How a file looks without being read.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Looks {
-    len: u64,
-    /// When it was last changed, in nanoseconds since 1970.
-    modified: u64,
-    identity: Option<(u64, u64)>,
-}
-
-impl Looks {
-    /// How a file looked that was read from `read_at` on.
-    pub(super) fn settled(file: &PartFile, read_at: SystemTime) -> Option<Self> {
-        let modified = file.modified?;
-        // A file from the future is never settled.
-        let quiet = read_at.duration_since(modified).ok()?;
-        (quiet >= SETTLED).then(|| Self::of(file)).flatten()
-    }
-
-    fn of(file: &PartFile) -> Option<Self> {
-        let since = file.modified?.duration_since(SystemTime::UNIX_EPOCH).ok()?;
-        Some(Self {
-            len: file.len,
-            modified: u64::try_from(since.as_nanos()).ok()?,
-            identity: file.identity,
-        })
-    }
 }
 
 impl Known {
@@ -254,6 +221,8 @@ fn path(store: &Store, kind: BackupType) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, SystemTime};
+
     use super::*;
     use crate::model::backup::Part;
 
@@ -286,21 +255,6 @@ mod tests {
             files: BTreeMap::from([(path.as_str().to_owned(), known)]),
         };
         (index, path)
-    }
-
-    #[test]
-    fn a_file_is_known_by_its_looks_only_if_it_was_left_alone() {
-        let settled = |read_at| Looks::settled(&file(100), at(read_at)).is_some();
-        assert!(settled(102));
-        assert!(!settled(101));
-        assert!(!settled(100));
-        // Its clock, or ours, is wrong.
-        assert!(!settled(50));
-        let unknown = PartFile {
-            modified: None,
-            ..file(100)
-        };
-        assert_eq!(Looks::settled(&unknown, at(200)), None);
     }
 
     #[test]

@@ -11,10 +11,11 @@ use crate::archive::path::ArchivePath;
 use crate::model::backup::{BackupType, Part, Sha256};
 use crate::model::error::{Error, Result};
 use crate::store::backups::{self, Backup};
+use crate::store::looks::Looks;
 use crate::store::parts::PartFile;
 use crate::store::{FORMAT, Store};
 
-use super::index::{Index, Known, Looks};
+use super::index::{Index, Known};
 use super::{Plan, Subject, Watch};
 
 /// The most that is read of `master.key`, in bytes; it has 32.

@@ -2,12 +2,13 @@
 
 use std::cell::Cell;
 use std::collections::VecDeque;
+use std::ffi::{OsStr, OsString};
 use std::sync::Mutex;
 
 use super::*;
 use crate::platform::Programs;
 use crate::platform::disk::{Open, RealDisk};
-use crate::platform::program::Captured;
+use crate::platform::program::{Captured, Ended};
 use crate::platform::random::RealRandom;
 use crate::platform::streams::Secrets;
 
@@ -36,6 +37,9 @@ impl Programs for Echo {
             stdout: format!("{command}\r\n").into_bytes(),
             success: command != "false",
         })
+    }
+    fn run(&self, _program: &OsStr, _arguments: &[OsString], _stdin: &[u8]) -> io::Result<Ended> {
+        Err(io::ErrorKind::NotFound.into())
     }
     fn edit(&self, _editor: &str, _file: &Path) -> io::Result<bool> {
         Ok(false)

@@ -1,0 +1,3 @@
+//! Keeping the store small: a plan, and carrying it out.
+//!
+//! Layer: ops.

@@ -1,0 +1,3 @@
+//! Probes: whether everything that pachat needs is there and works.
+//!
+//! Layer: ops.

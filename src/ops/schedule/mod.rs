@@ -1,0 +1,3 @@
+//! The machine's own scheduler: what runs when, and the files that say so.
+//!
+//! Layer: ops.

@@ -1,0 +1,3 @@
+//! What the log tells: requests, how long they took, and what they cost.
+//!
+//! Layer: ops.

@@ -1,0 +1,1 @@
+//! Settings, `.env` and sealed keys.

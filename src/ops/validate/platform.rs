@@ -1,0 +1,1 @@
+//! The terminal, the locale and what the file system can do.

@@ -1,0 +1,1 @@
+//! Every line of every conversation, and everything around it.

@@ -1,0 +1,3 @@
+//! Putting conversations away, and taking them back: the archive and the trash.
+//!
+//! Layer: store.
