@@ -8,7 +8,6 @@ Prints a table; `--write` puts it into benches/README.md, `--only k,m` limits th
 leaves the machine, and what is written stays below target/bench.
 """
 
-import argparse
 import json
 import os
 import re
@@ -16,13 +15,10 @@ import shutil
 import statistics
 import subprocess
 import sys
-from pathlib import Path
 
 import corpus
-from run import HERE, ROOT, WORK, Bench, described, median
-
-# What each of the two stores is: name, conversations, bytes.
-STORES = {"large": (1000, 100_000_000), "small": (10_000, 35_000_000)}
+from corpus import STORES
+from run import WORK, Bench, arguments_of, described, median, versions, write
 
 
 class Backups(Bench):
@@ -219,12 +215,7 @@ def size_of(directory):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--binary", type=Path, default=ROOT / "target" / "release" / "pachat")
-    parser.add_argument("--only", default="ijklmnop", help="letters of rows")
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--write", action="store_true", help="into benches/README.md")
-    arguments = parser.parse_args()
+    arguments = arguments_of(__doc__, "ijklmnop")
     for tool in ("restic", "borg", "age", "tar", "gzip"):
         if not shutil.which(tool):
             sys.exit(f"{tool} is not installed")
@@ -241,22 +232,8 @@ def main():
             part()
     finally:
         bench.stop()
-    versions = [
-        subprocess.run([tool, word], capture_output=True, text=True).stdout.splitlines()[0]
-        for tool, word in (("tar", "--version"), ("gzip", "--version"), ("age", "--version"), ("restic", "version"), ("borg", "--version"))
-    ]
-    about += "; " + ", ".join(re.sub(r"restic (\S+).*", r"restic \1", version) for version in versions)
-    head = "| | what : yardstick | yardstick | pachat | ratio | bar | |\n|---|---|--:|--:|--:|--:|---|\n"
-    bench.rows.sort(key=lambda row: row[0])
-    table = head + "".join(f"| {' | '.join(row)} |\n" for row in bench.rows)
-    if arguments.write:
-        path = HERE / "README.md"
-        start, end = "<!-- backup results -->\n", "<!-- end of backup results -->"
-        before, rest = path.read_text().split(start)
-        after = rest.split(end)[1]
-        path.write_text(f"{before}{start}{about}\n\n{table}{end}{after}")
-    else:
-        print(f"\n{about}\n\n{table}")
+    about += "; " + versions("tar", "gzip", "age", "restic", "borg")
+    write(bench, about, "backup results", arguments.write)
 
 
 if __name__ == "__main__":

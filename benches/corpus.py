@@ -15,6 +15,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 
+# What each of the two stores is: name, conversations, bytes.
+STORES = {"large": (1000, 100_000_000), "small": (10_000, 35_000_000)}
+
 
 class Text:
     """Text by the sentence: words by their real frequency, lines of real code."""
@@ -75,16 +78,20 @@ class Text:
         return self.source(length) if kind < 0.85 else self.cjk(length)
 
 
+def day(at):
+    return f"2025-{at // 28 % 12 + 1:02}-{at % 28 + 1:02}"
+
+
 def turn(text, n, at, length):
     """A prompt and a reply, as pachat writes them."""
-    stamp = lambda ms: f"2026-{at // 28 % 12 + 1:02}-{at % 28 + 1:02}T10:{n // 60 % 60:02}:{n % 60:02}.{ms:03}Z"  # noqa: E731
+    stamp = lambda ms: f"{day(at)}T{10 + n // 3600 % 12:02}:{n // 60 % 60:02}:{n % 60:02}.{ms:03}Z"  # noqa: E731
     prompt = {
         "type": "message", "n": n, "role": "user", "content": text.message(max(20, length // 6)),
-        "at": stamp(n % 1000),
+        "at": stamp(n % 500),
     }  # fmt: skip
     reply = {
         "type": "message", "n": n + 1, "role": "assistant", "content": text.message(length),
-        "at": stamp((n * 7) % 1000), "state": "complete", "finish_reason": "stop",
+        "at": stamp(500 + n * 7 % 500), "state": "complete", "finish_reason": "stop",
         "model": "anthropic/claude-sonnet-4.5", "provider": "Anthropic",
         "generation_id": f"gen-{text.random.getrandbits(96):024x}", "cost": f"0.{length:08}",
         "usage": {"prompt_tokens": length // 3, "completion_tokens": length // 4, "total_tokens": length // 2},
@@ -100,8 +107,8 @@ def dump(value):
 def identifier(number, source):
     alphabet = "0123456789abcdefghjkmnpqrstvwxyz"
     minute = number * 37
-    day = minute // 1440
-    stamp = f"2026{day // 28 % 12 + 1:02}{day % 28 + 1:02}-{minute // 60 % 24:02}{minute % 60:02}{number % 60:02}"
+    date = day(number).replace("-", "")
+    stamp = f"{date}-{minute // 60 % 24:02}{minute % 60:02}{number % 60:02}"
     return stamp + "-" + "".join(source.choices(alphabet, k=6))
 
 
@@ -123,7 +130,7 @@ def make(directory, count, total):
     for number, size in enumerate(sizes(count, total, source)):
         name = identifier(number, source)
         header = {
-            "type": "conversation", "version": 1, "id": name, "created_at": "2026-08-22T09:41:07.120Z",
+            "type": "conversation", "version": 1, "id": name, "created_at": f"{day(number)}T09:41:07.120Z",
             "title": text.message(30)[:60], "model": "openrouter/auto",
         }  # fmt: skip
         lines = [dump(header)]
@@ -142,7 +149,8 @@ def touch(directory, names, seed):
     for name in names:
         path = Path(directory) / "conversations" / "active" / name
         with path.open("a") as file:
-            file.write(turn(text, 9001, 1, 900))
+            # The last day of the year as it is here: after everything else.
+            file.write(turn(text, 9001 + 2 * seed, 335, 900))
 
 
 if __name__ == "__main__":

@@ -314,13 +314,42 @@ def described():
     )
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+def versions(*tools):
+    """The tools, as they call themselves."""
+    said = []
+    for tool in tools:
+        word = "version" if tool == "restic" else "--version"
+        line = subprocess.run([tool, word], capture_output=True, text=True).stdout.splitlines()[0]
+        said.append(f"{tool} {re.search(r'v?([0-9][0-9.]*)', line)[1]}")
+    return ", ".join(said)
+
+
+def arguments_of(about, letters):
+    parser = argparse.ArgumentParser(description=about.split("\n")[0])
     parser.add_argument("--binary", type=Path, default=ROOT / "target" / "release" / "pachat")
-    parser.add_argument("--only", default="abcdefgh", help="letters of rows")
+    parser.add_argument("--only", default=letters, help="letters of rows")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--write", action="store_true", help="into benches/README.md")
-    arguments = parser.parse_args()
+    return parser.parse_args()
+
+
+def write(bench, about, mark, into_page):
+    """Prints the table, or puts it between two marks of the page."""
+    head = "| | what : yardstick | yardstick | pachat | ratio | bar | |\n|---|---|--:|--:|--:|--:|---|\n"
+    bench.rows.sort(key=lambda row: row[0])
+    table = head + "".join(f"| {' | '.join(row)} |\n" for row in bench.rows)
+    if not into_page:
+        print(f"\n{about}\n\n{table}")
+        return
+    path = HERE / "README.md"
+    start, end = f"<!-- {mark} -->\n", f"<!-- end of {mark} -->"
+    before, rest = path.read_text().split(start)
+    after = rest.split(end)[1]
+    path.write_text(f"{before}{start}{about}\n\n{table}{end}{after}")
+
+
+def main():
+    arguments = arguments_of(__doc__, "abcdefgh")
     bench = Bench(arguments.binary.resolve(), arguments.quick)
     bench.start()
     parts = {
@@ -335,16 +364,7 @@ def main():
             part()
     finally:
         bench.stop()
-    head = "| | what : yardstick | yardstick | pachat | ratio | bar | |\n|---|---|--:|--:|--:|--:|---|\n"
-    table = head + "".join(f"| {' | '.join(row)} |\n" for row in bench.rows)
-    if arguments.write:
-        path = HERE / "README.md"
-        start, end = "<!-- results -->\n", "<!-- end of results -->"
-        before, rest = path.read_text().split(start)
-        after = rest.split(end)[1]
-        path.write_text(f"{before}{start}{about}\n\n{table}{end}{after}")
-    else:
-        print(f"\n{about}\n\n{table}")
+    write(bench, about, "results", arguments.write)
 
 
 if __name__ == "__main__":
