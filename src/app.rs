@@ -125,8 +125,10 @@ fn load_settings(
                 | ConfigAction::Unset { .. }
         })
     );
+    // What is wrong with the file, and be it that it cannot be read, is what these tell.
+    let tells = matches!(&cli.command, Command::Health(_));
     match Settings::load(&cli.global, environment, disk) {
-        Err(error) if mends && error.kind() == Kind::Config => {
+        Err(error) if tells || (mends && error.kind() == Kind::Config) => {
             Settings::load_without_file(&cli.global, environment, disk)
         }
         other => other,
@@ -245,7 +247,8 @@ fn finish(result: Result<()>, ui: &mut Ui) -> ExitCode {
 }
 
 fn is_silent(error: &Error) -> bool {
-    error.kind() == Kind::Closed || (error.kind() == Kind::No && error.headline().is_empty())
+    let has_words = !error.headline().is_empty();
+    error.kind() == Kind::Closed || (matches!(error.kind(), Kind::No | Kind::Usage) && !has_words)
 }
 
 fn talk(global: &Global) -> Talk {

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use reqwest::header::HeaderMap;
+
 use crate::model::base_url::BaseUrl;
 use crate::model::error::{Error, Kind, Result};
 use crate::model::gate::Gate;
@@ -170,39 +172,89 @@ impl Client {
 
     /// Fetches a document below the base URL, such as `/models`. `limit` is for all of it.
     pub fn get(&self, path: &str, limit: Duration) -> Result<Vec<u8>> {
+        match self.fetch(path, limit) {
+            Ok(document) => Ok(document.body),
+            Err(refusal) => Err(self.explain(refusal, limit)),
+        }
+    }
+
+    /// The same, with the head of the response, and with what exactly went wrong.
+    pub(super) fn fetch(&self, path: &str, limit: Duration) -> Result<Document, Refusal> {
         let endpoint = &self.0.endpoint;
-        let context = endpoint.context("", self.0.clock.as_ref());
-        let translate = |error: reqwest::Error| {
-            if error.is_timeout() && !error.is_connect() {
-                return too_slow(endpoint, limit);
-            }
-            Trouble::new(error).into_failure(&context).error
-        };
-        let builder = builder(endpoint).map_err(|trouble| trouble.into_failure(&context).error)?;
+        let builder = builder(endpoint).map_err(Refusal::Trouble)?;
         let client = reqwest::blocking::ClientBuilder::from(builder)
             .build()
-            .map_err(translate)?;
+            .map_err(Refusal::new)?;
         let response = client
             .get(endpoint.base_url.join(path))
             .timeout(limit)
             .send()
-            .map_err(translate)?;
+            .map_err(Refusal::new)?;
         let status = response.status();
         let headers = response.headers().clone();
-        let body = read(response, endpoint, &context, limit)?;
+        let document = Document {
+            headers,
+            body: read(response)?,
+        };
         if status.is_success() {
-            return Ok(body);
+            return Ok(document);
         }
-        Err(failure::of_response(status.as_u16(), &headers, &body, &context).error)
+        Err(Refusal::Status(status.as_u16(), document))
+    }
+
+    /// What a person is told of a document that could not be fetched.
+    pub(super) fn explain(&self, refusal: Refusal, limit: Duration) -> Error {
+        let endpoint = &self.0.endpoint;
+        let context = endpoint.context("", self.0.clock.as_ref());
+        match refusal {
+            Refusal::TooSlow => too_slow(endpoint, limit),
+            Refusal::TooLarge => failure::not_an_api(&context).why("the answer is far too large"),
+            Refusal::Trouble(trouble) => trouble.into_failure(&context).error,
+            Refusal::Status(status, document) => {
+                failure::of_response(status, &document.headers, &document.body, &context).error
+            }
+        }
+    }
+
+    /// The calendar's time.
+    pub(super) fn now(&self) -> jiff::Timestamp {
+        self.0.clock.now()
+    }
+
+    /// The clock that limits are measured with.
+    pub(super) fn clock(&self) -> &dyn Clock {
+        self.0.clock.as_ref()
     }
 }
 
-fn read(
-    response: reqwest::blocking::Response,
-    endpoint: &Endpoint,
-    context: &Context<'_>,
-    limit: Duration,
-) -> Result<Vec<u8>> {
+/// A document, and the head that came with it.
+pub(super) struct Document {
+    pub(super) headers: HeaderMap,
+    pub(super) body: Vec<u8>,
+}
+
+/// Why there is no document.
+pub(super) enum Refusal {
+    /// It did not come in time.
+    TooSlow,
+    /// It is no document of an API.
+    TooLarge,
+    /// The connection failed.
+    Trouble(Trouble),
+    /// The server says no, with this status.
+    Status(u16, Document),
+}
+
+impl Refusal {
+    fn new(error: reqwest::Error) -> Self {
+        if error.is_timeout() && !error.is_connect() {
+            return Self::TooSlow;
+        }
+        Self::Trouble(Trouble::new(error))
+    }
+}
+
+fn read(response: reqwest::blocking::Response) -> Result<Vec<u8>, Refusal> {
     let mut body = Vec::new();
     let mut reader = std::io::Read::take(response, LARGEST_DOCUMENT + 1);
     if let Err(error) = std::io::Read::read_to_end(&mut reader, &mut body) {
@@ -210,13 +262,13 @@ fn read(
             .into_inner()
             .map(<dyn std::error::Error + Send + Sync>::downcast::<reqwest::Error>);
         return Err(match inner {
-            Some(Ok(inner)) if inner.is_timeout() => too_slow(endpoint, limit),
-            Some(Ok(inner)) => Trouble::new(*inner).into_failure(context).error,
-            _ => Trouble::lost().into_failure(context).error,
+            Some(Ok(inner)) if inner.is_timeout() => Refusal::TooSlow,
+            Some(Ok(inner)) => Refusal::Trouble(Trouble::new(*inner)),
+            _ => Refusal::Trouble(Trouble::lost()),
         });
     }
     if body.len() as u64 > LARGEST_DOCUMENT {
-        return Err(failure::not_an_api(context).why("the answer is far too large"));
+        return Err(Refusal::TooLarge);
     }
     Ok(body)
 }

@@ -14,6 +14,7 @@ mod details;
 mod failure;
 pub mod models;
 mod pipe;
+pub mod probe;
 mod profile;
 mod reading;
 mod reply;

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use reqwest::header::{DATE, HeaderMap, HeaderName, RETRY_AFTER};
+use reqwest::header::{AGE, DATE, HeaderMap, HeaderName, RETRY_AFTER};
 
 use crate::platform::Random;
 
@@ -83,6 +83,16 @@ pub(super) fn wanted_wait(headers: &HeaderMap, now: Timestamp) -> Option<Duratio
 fn seconds(text: &str, units: f64) -> Option<Duration> {
     let number: f64 = text.parse().ok()?;
     Duration::try_from_secs_f64(number / units).ok()
+}
+
+/// What the server's clock shows, as far as it says. A cache in between hands an old date on,
+/// and says how old it is.
+pub(super) fn server_time(headers: &HeaderMap) -> Option<Timestamp> {
+    let text = |name: &HeaderName| headers.get(name)?.to_str().ok().map(str::trim);
+    let date = text(&DATE).and_then(http_date)?;
+    let age: u32 = text(&AGE).and_then(|age| age.parse().ok()).unwrap_or(0);
+    date.checked_add(jiff::SignedDuration::from_secs(age.into()))
+        .ok()
 }
 
 fn http_date(text: &str) -> Option<Timestamp> {

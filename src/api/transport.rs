@@ -154,7 +154,7 @@ fn headers(endpoint: &Endpoint) -> Result<HeaderMap, Trouble> {
 /// rustls with ring. A connection that is not encrypted needs no roots, and the variables
 /// of the environment, which many machines set for every program, are not worth reading all
 /// certificates for it. A file in pachat's own settings is: it must not be wrong unnoticed.
-fn tls(endpoint: &Endpoint, proxied: bool) -> Result<rustls::ClientConfig, Trouble> {
+pub(super) fn tls(endpoint: &Endpoint, proxied: bool) -> Result<rustls::ClientConfig, Trouble> {
     let encrypted = endpoint.base_url.is_https() || proxied;
     let roots = if encrypted || endpoint.ca_file.is_some() {
         roots(endpoint)?

@@ -22,8 +22,8 @@ pub(super) enum Cause {
     Refused,
     /// There is no way there.
     Unreachable,
-    /// The certificate, or the encryption, is not acceptable.
-    Certificate,
+    /// The certificate is not acceptable.
+    Certificate(BadCertificate),
     /// What answers does not speak TLS, or not well.
     Tls,
     /// The proxy does not let it through.
@@ -38,6 +38,64 @@ pub(super) enum Cause {
     Lost,
     /// Something else.
     Other,
+}
+
+/// What is wrong with a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum BadCertificate {
+    /// Its time is over.
+    Expired,
+    /// Its time has not come.
+    Early,
+    /// Nobody who is trusted has signed it.
+    UnknownIssuer,
+    /// It is another server's.
+    WrongName,
+    /// Something else.
+    Other,
+}
+
+impl BadCertificate {
+    fn new(error: &rustls::Error) -> Option<Self> {
+        use rustls::CertificateError as Bad;
+        match error {
+            rustls::Error::NoCertificatesPresented => Some(Self::Other),
+            rustls::Error::InvalidCertificate(bad) => Some(match bad {
+                Bad::Expired | Bad::ExpiredContext { .. } => Self::Expired,
+                Bad::NotValidYet | Bad::NotValidYetContext { .. } => Self::Early,
+                Bad::UnknownIssuer => Self::UnknownIssuer,
+                Bad::NotValidForName | Bad::NotValidForNameContext { .. } => Self::WrongName,
+                _ => Self::Other,
+            }),
+            _ => None,
+        }
+    }
+
+    /// Why it is not trusted, and what to do about it.
+    fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Expired => (
+                "its certificate is not trusted: it has expired",
+                "check this machine's clock; if it is right, the server's owner has to renew the certificate",
+            ),
+            Self::Early => (
+                "its certificate is not trusted: it is not valid yet",
+                "check this machine's clock",
+            ),
+            Self::UnknownIssuer => (
+                "its certificate is not trusted: it is signed by an unknown authority",
+                "for a certificate of your own authority, set SSL_CERT_FILE or ca_file; otherwise somebody may be in between",
+            ),
+            Self::WrongName => (
+                "its certificate is not trusted: it is for another name",
+                "check the host in the base URL; behind a proxy, somebody may be in between",
+            ),
+            Self::Other => (
+                "its certificate is not trusted",
+                "check this machine's clock; for a certificate of your own authority, set SSL_CERT_FILE or ca_file",
+            ),
+        }
+    }
 }
 
 /// A failed connection, and the words of the library for it.
@@ -62,6 +120,19 @@ impl Trouble {
             cause: Cause::Lost,
             text: "the network thread ended".into(),
         }
+    }
+
+    /// Finds out what an error of a socket is about; `otherwise` where it does not tell.
+    pub(super) fn of_io(error: &io::Error, otherwise: Cause) -> Self {
+        Self {
+            cause: cause_of(error).unwrap_or(otherwise),
+            text: error.to_string(),
+        }
+    }
+
+    /// What the library says.
+    pub(super) fn text(&self) -> &str {
+        &self.text
     }
 
     /// Finds out what an error of the HTTP library is about.
@@ -134,12 +205,10 @@ impl Trouble {
                     .hint("check the network connection; behind a proxy, set HTTPS_PROXY"),
                 Retry::Later,
             ),
-            Cause::Certificate => (
-                unavailable("its certificate is not trusted").hint(
-                    "check this machine's clock; for a certificate of your own authority, set SSL_CERT_FILE or ca_file",
-                ),
-                Retry::Never,
-            ),
+            Cause::Certificate(bad) => {
+                let (why, hint) = bad.words();
+                (unavailable(why).hint(hint), Retry::Never)
+            }
             Cause::Tls => (
                 unavailable("the encrypted connection failed")
                     .hint("check whether the base URL should begin with http:// instead"),
@@ -207,12 +276,7 @@ fn cause_by_words(all: &str) -> Option<Cause> {
 /// What one link of the chain says by its type.
 fn cause_of(error: &(dyn std::error::Error + 'static)) -> Option<Cause> {
     if let Some(error) = error.downcast_ref::<rustls::Error>() {
-        return Some(match error {
-            rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented => {
-                Cause::Certificate
-            }
-            _ => Cause::Tls,
-        });
+        return Some(BadCertificate::new(error).map_or(Cause::Tls, Cause::Certificate));
     }
     let error = error.downcast_ref::<io::Error>()?;
     // An I/O error hides what it wraps from `source`, and one may wrap another.
@@ -244,7 +308,8 @@ mod tests {
     fn a_bad_certificate_is_found_however_deep_it_is_wrapped() {
         let bad = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
         let wrapped = io::Error::other(io::Error::other(bad));
-        assert_eq!(cause_of(&wrapped), Some(Cause::Certificate));
+        let unknown = Cause::Certificate(BadCertificate::UnknownIssuer);
+        assert_eq!(cause_of(&wrapped), Some(unknown));
         let alert = rustls::Error::AlertReceived(rustls::AlertDescription::InternalError);
         assert_eq!(cause_of(&io::Error::other(alert)), Some(Cause::Tls));
         let refused = io::Error::other(io::Error::from(io::ErrorKind::ConnectionRefused));
@@ -262,7 +327,11 @@ mod tests {
             (Cause::Dns, Kind::Unavailable, Retry::Later),
             (Cause::Refused, Kind::Unavailable, Retry::Later),
             (Cause::Unreachable, Kind::Unavailable, Retry::Later),
-            (Cause::Certificate, Kind::Unavailable, Retry::Never),
+            (
+                Cause::Certificate(BadCertificate::Expired),
+                Kind::Unavailable,
+                Retry::Never,
+            ),
             (Cause::Tls, Kind::Unavailable, Retry::Never),
             (Cause::Proxy, Kind::Unavailable, Retry::Later),
             (Cause::ConnectTimeout, Kind::Unavailable, Retry::Later),

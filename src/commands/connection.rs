@@ -16,6 +16,7 @@ use crate::model::gate::{Gate, Passage, Permit};
 use crate::model::record::{Content, Role};
 use crate::model::reply::ReplyStream;
 use crate::model::request::Request;
+use crate::model::secret::Secret;
 use crate::model::usd::Usd;
 use crate::ops::catalogue::{self, Catalogue, Freshness};
 use crate::ops::guide::{self, Guide};
@@ -318,11 +319,7 @@ impl Server {
         if let Some(key) = &key {
             context.log.hide(key);
         }
-        if key.is_some()
-            && !base_url.is_https()
-            && !base_url.is_loopback()
-            && !context.global.insecure_http
-        {
+        if key.is_some() && !may_carry_key(context) {
             return Err(
                 Error::new(Kind::Config, "the key is not sent over plain http")
                     .why(format!(
@@ -333,26 +330,7 @@ impl Server {
             );
         }
         let has_key = key.is_some();
-        let endpoint = Endpoint {
-            base_url,
-            profile,
-            key,
-            ca_file: context.settings.ca_file().map(PathBuf::from),
-            attribution: context.settings.attribution(),
-            limits: api::Limits {
-                connect: context.settings.connect_timeout(),
-                first_byte: context.settings.first_byte_timeout(),
-                idle: context.settings.idle_timeout(),
-                data_idle: context.settings.data_idle_timeout(),
-                total: limits.total.or(context.settings.total_timeout()),
-            },
-            retry: if limits.retry {
-                RetryPolicy::default()
-            } else {
-                RetryPolicy::never()
-            },
-            network: NetworkEnvironment::new(&context.environment),
-        };
+        let endpoint = endpoint(key, limits, profile, context);
         let gate = gate(&endpoint.base_url, profile, limits, context)?;
         let clock = Arc::clone(&context.clock);
         let random = Arc::clone(&context.random);
@@ -374,6 +352,42 @@ impl Server {
         Err(Error::new(Kind::Denied, "there is no API key")
             .why(format!("{} wants one", self.client.endpoint().base_url.host()))
             .hint("keep one with `pachat config key set`, or set OPENROUTER_API_KEY; without any, ask the offline guide: pachat send -m builtin/guide 'how do I connect?'"))
+    }
+}
+
+/// Whether a key may go to the configured server: over plain http to another machine, anybody
+/// in between could read it.
+pub(super) fn may_carry_key(context: &Context) -> bool {
+    let base_url = context.settings.base_url();
+    base_url.is_https() || base_url.is_loopback() || context.global.insecure_http
+}
+
+/// The configured server, and how to talk to it.
+pub(super) fn endpoint(
+    key: Option<Secret>,
+    limits: Limits,
+    profile: Profile,
+    context: &Context,
+) -> Endpoint {
+    Endpoint {
+        base_url: context.settings.base_url().clone(),
+        profile,
+        key,
+        ca_file: context.settings.ca_file().map(PathBuf::from),
+        attribution: context.settings.attribution(),
+        limits: api::Limits {
+            connect: context.settings.connect_timeout(),
+            first_byte: context.settings.first_byte_timeout(),
+            idle: context.settings.idle_timeout(),
+            data_idle: context.settings.data_idle_timeout(),
+            total: limits.total.or(context.settings.total_timeout()),
+        },
+        retry: if limits.retry {
+            RetryPolicy::default()
+        } else {
+            RetryPolicy::never()
+        },
+        network: NetworkEnvironment::new(&context.environment),
     }
 }
 

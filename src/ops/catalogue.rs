@@ -85,23 +85,8 @@ pub fn models(
         return Ok(kept.clone());
     }
     let start = store.clock().elapsed();
-    let fetched = client
-        .get(models::PATH, LIMIT)
-        .and_then(|json| models::parse(&json))
-        .map(|models| Catalogue {
-            origin: base_url.as_str().to_owned(),
-            fetched_at: now,
-            models,
-            stale: None,
-        });
+    let fetched = fetch(store, client, now, LIMIT, keeps);
     let took = store.clock().elapsed().saturating_sub(start);
-    // The list is there to be used; that it could not be kept only costs time later.
-    if keeps
-        && let Ok(catalogue) = &fetched
-        && let Err(error) = keep(store, base_url, catalogue)
-    {
-        log::warn!("the list of models is not kept: {error}");
-    }
     journal::models(log, base_url, &fetched, took);
     match fetched {
         Ok(catalogue) => Ok(catalogue),
@@ -118,9 +103,33 @@ pub fn models(
     }
 }
 
+/// The server's list as it is now, within `limit`; kept if it may be. Nothing of this goes
+/// into the log.
+pub fn fetch(
+    store: &Store,
+    client: &Client,
+    now: Timestamp,
+    limit: Duration,
+    keeps: bool,
+) -> Result<Catalogue> {
+    let base_url = &client.endpoint().base_url;
+    let json = client.get(models::PATH, limit)?;
+    let catalogue = Catalogue {
+        origin: base_url.as_str().to_owned(),
+        fetched_at: now,
+        models: models::parse(&json)?,
+        stale: None,
+    };
+    // The list is there to be used; that it could not be kept only costs time later.
+    if keeps && let Err(error) = keep(store, base_url, &catalogue) {
+        log::warn!("the list of models is not kept: {error}");
+    }
+    Ok(catalogue)
+}
+
 /// A list from the future counts as old: the clock was wrong then, or is now. An empty one is
 /// never fresh: a server that has loaded no model yet will soon have one.
-fn is_fresh(catalogue: &Catalogue, now: Timestamp) -> bool {
+pub fn is_fresh(catalogue: &Catalogue, now: Timestamp) -> bool {
     !catalogue.models.is_empty()
         && (0..FRESH).contains(&now.duration_since(catalogue.fetched_at).as_secs())
 }

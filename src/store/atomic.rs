@@ -21,9 +21,31 @@ use crate::platform::{Disk, Random};
 /// Anything but a regular file is refused: renaming over a symbolic link would cut a
 /// person's dotfiles off from their repository without a word.
 pub fn replace(disk: &dyn Disk, random: &dyn Random, path: &Path, bytes: &[u8]) -> Result<()> {
+    put(disk, random, path, bytes, false)
+}
+
+/// The same, but a file that is there hands its permission bits on to the new one: for files
+/// that a person has made readable for another program on purpose.
+pub fn replace_keeping_mode(
+    disk: &dyn Disk,
+    random: &dyn Random,
+    path: &Path,
+    bytes: &[u8],
+) -> Result<()> {
+    put(disk, random, path, bytes, true)
+}
+
+fn put(
+    disk: &dyn Disk,
+    random: &dyn Random,
+    path: &Path,
+    bytes: &[u8],
+    keeps_mode: bool,
+) -> Result<()> {
     let fail = |error: &io::Error| Error::io("cannot save", path, error);
+    let mut mode = None;
     match disk.stat(path) {
-        Ok(stat) if stat.kind == FileKind::File => {}
+        Ok(stat) if stat.kind == FileKind::File => mode = stat.mode.filter(|_| keeps_mode),
         Ok(_) => {
             return Err(Error::new(Kind::CannotCreate, "cannot save")
                 .why("the target is a link or a directory, and only a plain file is replaced")
@@ -42,7 +64,8 @@ pub fn replace(disk: &dyn Disk, random: &dyn Random, path: &Path, bytes: &[u8]) 
         _ => fail(&error),
     });
     written?;
-    if let Err(error) = disk.rename(&temporary, path) {
+    let moded = mode.map_or(Ok(()), |mode| disk.set_mode(&temporary, mode));
+    if let Err(error) = moded.and_then(|()| disk.rename(&temporary, path)) {
         discard(disk, &temporary);
         return Err(fail(&error));
     }

@@ -40,6 +40,23 @@ pub struct Allowance {
     pub at_once: u32,
 }
 
+/// How many requests went to a server in the last minute, as far as they were counted. Takes
+/// no lock.
+pub fn last_minute(store: &Store, server: &str) -> io::Result<usize> {
+    const MINUTE: i64 = 60_000;
+    let path = store.layout().run_dir().join(format!("rate-{server}"));
+    let text = match store.disk().read(&path, 1 << 20) {
+        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        Err(error) => return Err(error),
+    };
+    let now = store.clock().now().as_millisecond();
+    let times = text.lines().filter_map(|line| line.parse::<i64>().ok());
+    Ok(times
+        .filter(|time| (0..MINUTE).contains(&(now - time)))
+        .count())
+}
+
 /// The gate in front of one server.
 pub struct StoreGate {
     disk: Arc<dyn Disk>,

@@ -117,8 +117,8 @@ impl Store {
     }
 
     /// Checks that this program can read the store, and nothing else: for the log, which must
-    /// not wait for anything.
-    fn check_format(&self) -> Result<()> {
+    /// not wait for anything, and for looking without touching.
+    pub fn check_format(&self) -> Result<()> {
         match self.format()? {
             Some(format) if format > FORMAT => Err(too_new(&self.layout.version(), format)),
             _ => Ok(()),

@@ -60,6 +60,11 @@ impl Ui {
         self.erases && self.stderr.is_terminal
     }
 
+    /// Whether what was written to standard output can be written over.
+    pub fn can_redraw(&self) -> bool {
+        self.erases && self.stdout.is_terminal
+    }
+
     /// Looks again how large the terminal is: people resize it during a chat.
     pub fn measure(&mut self) {
         if self.stdout.size.is_some() {

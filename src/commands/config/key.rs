@@ -42,6 +42,41 @@ pub fn resolve(context: &mut Context) -> Result<Option<(Secret, KeySource)>> {
     Ok(resolved)
 }
 
+/// The key as a look at the installation finds it.
+pub enum Quiet {
+    /// There is none.
+    Missing,
+    /// It opened without a word.
+    Found(Secret, KeySource),
+    /// It is there, and opening it would take a person or a command: why it was left closed.
+    Closed(KeySource, &'static str),
+}
+
+/// The key for requests, without asking anybody; commands are run only if `runs_commands`.
+pub fn resolve_quietly(context: &Context, runs_commands: bool) -> Result<Quiet> {
+    let Some(source) = with_sources(context, key::source)? else {
+        return Ok(Quiet::Missing);
+    };
+    let asks = context.settings.encryption_key().is_none();
+    match source {
+        KeySource::Sealed(Mode::Passphrase) if asks => {
+            return Ok(Quiet::Closed(source, "it wants a pass phrase"));
+        }
+        // What a pass phrase is made into a key with takes time on purpose.
+        KeySource::Sealed(Mode::Passphrase) if !runs_commands => {
+            return Ok(Quiet::Closed(source, "not tried"));
+        }
+        KeySource::Command | KeySource::Sealed(Mode::Command) if !runs_commands => {
+            return Ok(Quiet::Closed(source, "its command was not run"));
+        }
+        _ => {}
+    }
+    Ok(match with_sources(context, key::resolve)? {
+        Some((secret, source)) => Quiet::Found(secret, source),
+        None => Quiet::Missing,
+    })
+}
+
 fn warn_of_doubt(secret: &Secret, context: &mut Context) {
     if context.settings.base_url().is_openrouter()
         && let Some(doubt) = key::doubt(secret)

@@ -25,7 +25,7 @@ use crate::platform::disk::{File, LockMode, Open};
 use crate::settings::{self, Change, Origin, Setting};
 use crate::store::atomic;
 
-pub use key::resolve as resolve_key;
+pub use key::{Quiet as QuietKey, resolve as resolve_key, resolve_quietly as resolve_key_quietly};
 
 /// Arguments of `config`.
 #[derive(Debug, Args)]

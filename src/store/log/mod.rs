@@ -36,7 +36,7 @@ use crate::model::secret::Secret;
 use crate::platform::Signals;
 use crate::platform::disk::{File, LockMode, Open};
 
-pub use read::read;
+pub use read::{read, since};
 
 /// How long a line waits for its lock. It is held for a line, or for a renaming.
 const PATIENCE: Duration = Duration::from_secs(2);

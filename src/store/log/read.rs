@@ -6,6 +6,7 @@
 use std::io::{self, Read};
 
 use flate2::read::MultiGzDecoder;
+use jiff::Timestamp;
 
 use super::rotation::{Rotated, rotated};
 use crate::model::error::{Error, Result};
@@ -15,6 +16,12 @@ use crate::store::Store;
 /// Everything in the log that was not removed, oldest first, byte for byte. No log is an
 /// empty one.
 pub fn read(store: &Store) -> Result<Vec<u8>> {
+    since(store, Timestamp::MIN)
+}
+
+/// The same without what was put away before `start`: all of it is older. Lines that are older
+/// may be left at the beginning.
+pub fn since(store: &Store, start: Timestamp) -> Result<Vec<u8>> {
     let directory = store.layout().logs_dir();
     let fail = |error: io::Error| Error::io("cannot read the log", &directory, &error);
     let disk = store.disk();
@@ -25,7 +32,8 @@ pub fn read(store: &Store) -> Result<Vec<u8>> {
         None => None,
     };
     let all = optional(rotated(disk, &directory)).map_err(fail)?;
-    let all = all.unwrap_or_default();
+    let mut all = all.unwrap_or_default();
+    all.retain(|one| one.at >= start);
     let mut bytes = Vec::new();
     for one in &all {
         // Of two halves of a crash the compressed one counts.
