@@ -10,6 +10,7 @@ use std::cell::Cell;
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
+use std::time::Duration;
 
 use log::{Level, LevelFilter};
 
@@ -19,7 +20,7 @@ use crate::model::log_line::Event;
 use crate::platform::{Output, process};
 use crate::settings::Settings;
 use crate::store::Store;
-use crate::store::log::Log;
+use crate::store::log::{Limits, Log};
 
 static RUNS: Mutex<Vec<(ThreadId, Arc<Log>)>> = Mutex::new(Vec::new());
 
@@ -37,9 +38,10 @@ pub(crate) fn log(cli: &Cli, settings: &Settings, store: Store, stderr: &mut Out
         Command::Send(args) if args.no_save || args.dry_run => LevelFilter::Off,
         Command::Restore(args) if args.dry_run => LevelFilter::Off,
         Command::Rollback(args) if args.dry_run => LevelFilter::Off,
+        Command::Cleanup(args) if args.dry_run => LevelFilter::Off,
         _ => configured,
     };
-    let log = Log::new(store, file, process::id());
+    let log = Log::new(store, file, process::id()).with_limits(limits(settings));
     let log = match (cli.global.quiet, cli.global.verbose) {
         (true, _) | (_, 0) => log,
         (_, 1) => log.with_echo(configured, stderr.share()),
@@ -55,6 +57,15 @@ pub(crate) fn log(cli: &Cli, settings: &Settings, store: Store, stderr: &mut Out
         .flatten()
         .for_each(|secret| log.hide(secret));
     log
+}
+
+/// When logs are put away, and how long they stay.
+pub(crate) fn limits(settings: &Settings) -> Limits {
+    let mut limits = Limits::default();
+    if let Some(days) = settings.days("cleanup.log_days") {
+        limits.keep = Duration::from_secs(u64::from(days) * 24 * 60 * 60);
+    }
+    limits
 }
 
 /// Takes what is logged on this thread until it is dropped.

@@ -50,6 +50,21 @@ impl FromStr for Within {
     }
 }
 
+impl Within {
+    /// This many days.
+    pub fn days(days: u32) -> Self {
+        // Far more than the calendar has covers everything.
+        let days = Span::new().try_days(days);
+        Self(days.unwrap_or_else(|_| Span::new().days(3_000_000)))
+    }
+
+    /// The moment so long before `now`.
+    pub fn before(self, now: &Zoned) -> Timestamp {
+        now.checked_sub(self.0)
+            .map_or(Timestamp::MIN, |at| at.timestamp())
+    }
+}
+
 impl fmt::Display for Within {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let span = self.0;
@@ -63,6 +78,9 @@ impl fmt::Display for Within {
             if number != 0 {
                 write!(f, "{number}{unit}")?;
             }
+        }
+        if span.is_zero() {
+            f.write_str("0d")?;
         }
         Ok(())
     }

@@ -1,8 +1,9 @@
 //! The parts of the store, file by file.
 //!
 //! Invariants:
-//! - A conversation that exists throughout a listing is in it, also if it is archived or taken
-//!   back meanwhile. One that is in both places at the end counts as active, as everywhere.
+//! - A conversation that exists throughout a listing is in it, also if it is archived, deleted
+//!   or taken back meanwhile. One that is active and archived at the end counts as active, as
+//!   everywhere.
 //! - A file is read in pieces: none is ever in memory as a whole.
 
 use std::collections::HashSet;
@@ -75,18 +76,25 @@ impl Store {
         let mut found = Inventory::default();
         let both = [Part::Active, Part::Archived];
         let moving = both.iter().all(|part| parts.contains(part));
+        let trash = moving && parts.contains(&Part::Trash);
         for part in Part::ALL.into_iter().filter(|part| parts.contains(part)) {
-            if !(moving && both.contains(&part)) {
+            let moves = moving && both.contains(&part) || trash && part == Part::Trash;
+            if !moves {
                 let listed = self.listed(part, &mut found.foreign)?;
                 self.add(part, listed, &mut found)?;
             }
         }
-        if moving {
-            self.add_conversations(&mut found)?;
+        match (moving, trash) {
+            (_, true) => self.add_conversations_and_trash(&mut found)?,
+            (true, _) => self.add_conversations(&mut found)?,
+            _ => {}
         }
         found
             .files
             .sort_unstable_by(|a, b| (a.part.path(), &a.name).cmp(&(b.part.path(), &b.name)));
+        found
+            .files
+            .dedup_by(|a, b| (a.part, &a.name) == (b.part, &b.name));
         found.foreign.sort_unstable();
         found.foreign.dedup();
         Ok(found)
@@ -124,6 +132,24 @@ impl Store {
             .iter()
             .filter_map(|name| renamed(name, ".jsonl.gz", ".jsonl"));
         self.add(Part::Active, back.collect(), found)?;
+        Ok(())
+    }
+
+    /// The same with the trash, which conversations go to and are taken back from. What is
+    /// deleted while it is listed is in the trash by the second look; what is taken back after
+    /// it was seen there is found gone, and then where it came from.
+    fn add_conversations_and_trash(&self, found: &mut Inventory) -> Result<()> {
+        let mut trash = self.listed(Part::Trash, &mut found.foreign)?;
+        self.add_conversations(found)?;
+        trash.extend(self.listed(Part::Trash, &mut found.foreign)?);
+        trash.sort_unstable();
+        trash.dedup();
+        let gone = self.add(Part::Trash, trash, found)?;
+        for part in [Part::Active, Part::Archived] {
+            let back = gone.iter().filter_map(|name| name.split_once('.'));
+            let back = back.filter(|(_, name)| part.accepts(name));
+            self.add(part, back.map(|(_, name)| name.to_owned()).collect(), found)?;
+        }
         Ok(())
     }
 

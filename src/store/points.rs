@@ -320,6 +320,21 @@ pub fn prune(store: &Store, keep: usize, patience: &mut Patience<'_>) -> Result<
     Ok(removed)
 }
 
+/// What the dead have left of points that they were making: directories below that of points.
+/// They may also be somebody's who is alive; [`tidy`] knows.
+pub fn left_over(store: &Store) -> Result<Vec<PathBuf>> {
+    let directory = store.layout().points_dir();
+    let mut names = names(store, &directory)?;
+    names.retain(|name| name.starts_with(TEMPORARY));
+    Ok(names.iter().map(|name| directory.join(name)).collect())
+}
+
+/// Removes what the dead have left. As every change of points does this first, it is all done
+/// when the lock was had.
+pub fn tidy(store: &Store, patience: &mut Patience<'_>) -> Result<()> {
+    Room::enter(store, patience).map(drop)
+}
+
 /// The names in the directory of points; none if it does not exist.
 fn names(store: &Store, directory: &Path) -> Result<Vec<String>> {
     match store.disk().read_dir(directory) {

@@ -334,7 +334,11 @@ fn new_id(
     }
 }
 
-fn take_turn(store: &Store, id: &ConversationId, patience: &mut Patience<'_>) -> Result<Lock> {
+pub(super) fn take_turn(
+    store: &Store,
+    id: &ConversationId,
+    patience: &mut Patience<'_>,
+) -> Result<Lock> {
     let path = store.layout().turn_lock(id);
     lock::acquire(
         &store.disk,

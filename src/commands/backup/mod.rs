@@ -29,7 +29,7 @@ use crate::store::lock::Patience;
 use super::waiting::{self, Watcher};
 
 /// Arguments of `backup`.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[command(
     about = "Make a verified backup, and remove old ones",
     long_about = "Writes an archive of the conversations, of the settings or of both to the directory of backups, reads \
@@ -124,7 +124,7 @@ pub struct BackupArgs {
 }
 
 /// The `--keep` options. If any is given, they stand in for the settings.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Which backups of this type stay")]
 pub struct KeepArgs {
     /// This many of the newest
@@ -224,20 +224,7 @@ pub fn run(args: &BackupArgs, context: &mut Context) -> Result<()> {
 }
 
 fn make(args: &BackupArgs, context: &mut Context) -> Result<()> {
-    let output = output(args, context)?;
-    let rules = rules(&args.keep, context)?;
-    let labels = labels::labels(args)?;
-    let kind = kind(args, context);
-    let sealing = sealing::sealing(args, context)?;
-    let job = Job {
-        subject: subject(args, kind, &sealing, context),
-        seal: sealing.seal,
-        labels,
-        output,
-        rules,
-        zone: context.clock.zone(),
-        cores: process::cores(),
-    };
+    let job = job(args, context)?;
     let mut made = watched(context, |store, patience, watch| {
         backup::make(store, &job, patience, watch)
     })?;
@@ -248,6 +235,38 @@ fn make(args: &BackupArgs, context: &mut Context) -> Result<()> {
     audit(&made, &job, context);
     report::made(&made, &job, args.json, context)?;
     made.pruned.trouble.map_or(Ok(()), Err)
+}
+
+/// Makes the backup that the settings ask for, as part of something larger: standard output is
+/// not touched. The id of the verified backup that holds everything.
+pub(super) fn routine(context: &mut Context) -> Result<String> {
+    let job = job(&BackupArgs::default(), context)?;
+    let made = watched(context, |store, patience, watch| {
+        backup::make(store, &job, patience, watch)
+    })?;
+    audit(&made, &job, context);
+    report::tell(&made, &job, context);
+    match made.pruned.trouble {
+        Some(error) => Err(error),
+        None => Ok(made.backup.id),
+    }
+}
+
+fn job(args: &BackupArgs, context: &mut Context) -> Result<Job> {
+    let output = output(args, context)?;
+    let rules = rules(&args.keep, context)?;
+    let labels = labels::labels(args)?;
+    let kind = kind(args, context);
+    let sealing = sealing::sealing(args, context)?;
+    Ok(Job {
+        subject: subject(args, kind, &sealing, context),
+        seal: sealing.seal,
+        labels,
+        output,
+        rules,
+        zone: context.clock.zone(),
+        cores: process::cores(),
+    })
 }
 
 fn dry_run(args: &BackupArgs, context: &mut Context) -> Result<()> {
@@ -335,7 +354,7 @@ fn output(args: &BackupArgs, context: &Context) -> Result<Output> {
 }
 
 /// The rules of the command line, if there are any; else those of the settings.
-fn rules(keep: &KeepArgs, context: &Context) -> Result<Rules> {
+pub(super) fn rules(keep: &KeepArgs, context: &Context) -> Result<Rules> {
     let numbers = [
         keep.keep_last,
         keep.keep_daily,

@@ -29,6 +29,12 @@ pub(super) fn made(made: &Made, job: &Job, as_json: bool, context: &mut Context)
     } else if !matches!(job.output, Output::Copy) {
         path(&made.backup, context)?;
     }
+    tell(made, job, context);
+    Ok(())
+}
+
+/// The same on standard error alone.
+pub(super) fn tell(made: &Made, job: &Job, context: &mut Context) {
     warn(&made.plan, context);
     for warning in &made.warnings {
         context.ui.warn(warning);
@@ -39,7 +45,6 @@ pub(super) fn made(made: &Made, job: &Job, as_json: bool, context: &mut Context)
         story(made, job)
     };
     context.ui.note(&line);
-    Ok(())
 }
 
 /// The path of an archive, byte for byte.

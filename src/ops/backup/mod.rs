@@ -41,7 +41,7 @@ use index::Index;
 use work::Work;
 
 pub use labels::pin;
-pub use prune::{Pruned, forecast};
+pub use prune::{Pruned, expired, forecast, remove_expired};
 pub use survey::{Status, Surveyed};
 
 /// How often a backup begins again because files changed under it.

@@ -3,6 +3,8 @@
 //! The backups of one type are judged by themselves. One that nobody has verified is not
 //! judged at all: it may be the only one that holds something, so people have to look.
 
+use std::collections::HashSet;
+
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
@@ -11,6 +13,7 @@ use crate::model::error::{Error, Result};
 use crate::ops::retention::{self, Candidate, Rules, Verdict};
 use crate::store::Store;
 use crate::store::backups::{self, Backup};
+use crate::store::lock::Patience;
 
 use super::Job;
 
@@ -52,6 +55,38 @@ pub(super) fn prune(store: &Store, job: &Job, made: &str) -> Pruned {
         }
     }
     pruned
+}
+
+/// The verified backups that no rule keeps as things stand, of all types.
+pub fn expired(store: &Store, rules: &Rules, zone: &TimeZone) -> Result<Vec<Backup>> {
+    let listed = backups::list(store)?;
+    let mut goes: HashSet<String> = HashSet::new();
+    for kind in BackupType::ALL {
+        let verdicts = retention::judge(&candidates(&listed, kind), rules, zone);
+        let verdicts = verdicts.into_iter().filter(|verdict| !verdict.stays());
+        goes.extend(verdicts.map(|verdict| verdict.id));
+    }
+    let mut expired = listed;
+    // Of two archives of one second only the one with the card was judged.
+    expired.retain(|backup| backup.card.is_some() && goes.contains(&backup.id));
+    Ok(expired)
+}
+
+/// Removes the backup with this id, if the rules still do not keep it; whether it did. Waits
+/// for whoever makes one.
+pub fn remove_expired(
+    store: &Store,
+    id: &str,
+    rules: &Rules,
+    zone: &TimeZone,
+    patience: &mut Patience<'_>,
+) -> Result<bool> {
+    let _lock = backups::lock(store, patience)?;
+    let expired = expired(store, rules, zone)?;
+    match expired.iter().find(|backup| backup.id == id) {
+        Some(backup) => backups::remove(store, backup).map(|()| true),
+        None => Ok(false),
+    }
 }
 
 /// What the rules would say once there is another backup, made `coming`.

@@ -37,6 +37,7 @@ use crate::platform::Signals;
 use crate::platform::disk::{File, LockMode, Open};
 
 pub use read::{read, since};
+pub use rotation::{Chore, Task};
 
 /// How long a line waits for its lock. It is held for a line, or for a renaming.
 const PATIENCE: Duration = Duration::from_secs(2);

@@ -43,6 +43,30 @@ pub(super) struct Rotated {
     pub(super) path: PathBuf,
 }
 
+/// What is to be done about a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Task {
+    /// It gets another name and is compressed, and a new one is begun.
+    PutAway,
+    /// It was put away, and its rotation ended before it was compressed.
+    Compress,
+    /// It was put away longer ago than it is kept.
+    Remove,
+}
+
+/// Something that is to be done about a log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chore {
+    /// What.
+    pub task: Task,
+    /// The name of its file.
+    pub name: String,
+    /// Its length in bytes.
+    pub bytes: u64,
+    /// When it was put away; of the one that is written to, when it begins.
+    pub since: Option<Timestamp>,
+}
+
 impl Log {
     /// Puts the log away if it is due, and finishes what an earlier rotation did not. Does
     /// nothing where somebody else is at it.
@@ -58,10 +82,7 @@ impl Log {
         let directory = self.store.layout().logs_dir();
         let disk = self.store.disk();
         self.discard_remainders(&directory);
-        let all = rotated(disk, &directory).map_err(|error| cannot(&directory, &error))?;
-        for plain in all.iter().filter(|rotated| !rotated.compressed) {
-            self.compress(plain, &all)?;
-        }
+        let all = self.compress_all()?;
         let now = self.store.clock().now();
         for old in all
             .iter()
@@ -77,6 +98,97 @@ impl Log {
             }
         }
         Ok(())
+    }
+
+    /// What is to be done about the logs now: the one that is written to may be due, others may
+    /// be too old or not compressed yet. Takes no lock and changes nothing.
+    pub fn chores(&self) -> Result<Vec<Chore>> {
+        let (disk, directory) = (self.store.disk(), self.store.layout().logs_dir());
+        let fail = |error: io::Error| cannot(&directory, &error);
+        let now = self.store.clock().now();
+        let mut chores = Vec::new();
+        let all = match rotated(disk, &directory) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(chores),
+            other => other.map_err(fail)?,
+        };
+        for one in &all {
+            let expired = is_older(one.at, self.limits.keep, now);
+            let task = match (expired, one.compressed) {
+                (true, _) => Task::Remove,
+                (false, false) => Task::Compress,
+                (false, true) => continue,
+            };
+            let name = one.path.file_name().and_then(|name| name.to_str());
+            match disk.stat(&one.path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                stat => chores.push(Chore {
+                    task,
+                    name: name.unwrap_or_default().to_owned(),
+                    bytes: stat.map_err(fail)?.len,
+                    since: Some(one.at),
+                }),
+            }
+        }
+        let path = self.store.layout().log();
+        let looked = disk.open(&path, Open::Read).and_then(|mut file| {
+            let len = file.stat()?.len;
+            Ok((len, first_time(file.as_mut())?))
+        });
+        match looked {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            looked => {
+                let (bytes, since) = looked.map_err(|error| cannot(&path, &error))?;
+                if is_due(bytes, since, &self.limits, now) {
+                    chores.push(Chore {
+                        task: Task::PutAway,
+                        name: "app.log".into(),
+                        bytes,
+                        since,
+                    });
+                }
+            }
+        }
+        Ok(chores)
+    }
+
+    /// Does one of the [`Log::chores`]. `false` if it is no longer to be done, or somebody else
+    /// is at it.
+    pub fn carry_out(&self, chore: &Chore) -> Result<bool> {
+        let rotation_lock = self.store.layout().rotation_lock();
+        atomic::create_dirs(self.store.disk(), &self.store.layout().run_dir())?;
+        let _lock = match self.acquire(&rotation_lock, LockMode::Exclusive, Duration::ZERO) {
+            Err(error) if error.kind() == Kind::Busy => return Ok(false),
+            other => other?,
+        };
+        match chore.task {
+            Task::PutAway => {
+                let done = self.put_away()?;
+                if done {
+                    self.compress_all()?;
+                }
+                Ok(done)
+            }
+            Task::Compress => self.compress_all().map(|_| true),
+            Task::Remove => {
+                let path = self.store.layout().logs_dir().join(&chore.name);
+                match self.store.disk().remove_file(&path) {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+                    other => other.map(|()| true).map_err(|error| cannot(&path, &error)),
+                }
+            }
+        }
+    }
+
+    /// Compresses what was put away and is not compressed yet; all that was put away. The caller
+    /// holds the lock of who rotates.
+    fn compress_all(&self) -> Result<Vec<Rotated>> {
+        let directory = self.store.layout().logs_dir();
+        let all = rotated(self.store.disk(), &directory);
+        let all = all.map_err(|error| cannot(&directory, &error))?;
+        for plain in all.iter().filter(|rotated| !rotated.compressed) {
+            self.compress(plain, &all)?;
+        }
+        Ok(all)
     }
 
     /// Renames the log. `false` if somebody was faster, or is writing just now: then it stays

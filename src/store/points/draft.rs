@@ -75,7 +75,7 @@ impl<'a> Draft<'a> {
                     len,
                 }),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    let moves = matches!(file.part, Part::Active | Part::Archived);
+                    let moves = matches!(file.part, Part::Active | Part::Archived | Part::Trash);
                     if moves && !is_side_file(file.part, &file.name) {
                         return Ok(false);
                     }
