@@ -110,7 +110,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>, host: Host) -> ExitCode {
 }
 
 /// Settings from every source. A broken file of settings must not keep anybody from mending
-/// it, so the commands that do so go on without it.
+/// it, so the commands that do so go on without it. Whoever looks for what is wrong goes on
+/// with whatever is right, and tells the rest himself.
 fn load_settings(
     cli: &Cli,
     environment: &Environment,
@@ -125,10 +126,16 @@ fn load_settings(
                 | ConfigAction::Unset { .. }
         })
     );
-    // What is wrong with the file, and be it that it cannot be read, is what these tell.
-    let tells = matches!(&cli.command, Command::Health(_));
+    // What is wrong with them is what these tell.
+    if matches!(
+        &cli.command,
+        Command::Health(_) | Command::Validate(_)
+    ) {
+        return Settings::load_what_can_be(&cli.global, environment, disk)
+            .map(|settings| (settings, Vec::new()));
+    }
     match Settings::load(&cli.global, environment, disk) {
-        Err(error) if tells || (mends && error.kind() == Kind::Config) => {
+        Err(error) if mends && error.kind() == Kind::Config => {
             Settings::load_without_file(&cli.global, environment, disk)
         }
         other => other,

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 use crate::model::error::{Error, Kind, Result};
 use crate::platform::Disk;
@@ -38,27 +38,81 @@ pub(super) struct Dotenv {
     pub(super) notes: Vec<String>,
 }
 
+/// A line of a `.env` file that cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct BadLine {
+    /// Its number, where it can be told.
+    pub(super) number: Option<usize>,
+    /// Whether it is no text at all; else it is not of the form `NAME=VALUE`.
+    pub(super) is_binary: bool,
+}
+
+/// What is odd about a variable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Odd {
+    /// Nothing uses it, and nothing that does has a name like it.
+    Unused,
+    /// Nothing uses it; this is what was probably meant.
+    Misspelt(String),
+}
+
 impl Dotenv {
     /// Reads the file; `None` if there is none.
     pub(super) fn read(disk: &dyn Disk, path: &Path) -> Result<Option<Self>> {
-        let fail = |error: &io::Error| Error::io("cannot read the variables", path, error);
-        let mode = match disk.open(path, Open::Read) {
-            // The open file is asked, because a path's own mode may be a link's.
-            Ok(file) => file.stat().map_err(|error| fail(&error))?.mode,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(fail(&error)),
+        let Some((mode, bytes)) = content(disk, path)
+            .map_err(|error| Error::io("cannot read the variables", path, &error))?
+        else {
+            return Ok(None);
         };
-        let mut bytes = disk.read(path, LARGEST).map_err(|error| fail(&error))?;
-        let variables = parse(&bytes, path);
-        bytes.zeroize();
+        let (variables, bad) = parse(&bytes);
+        if let Some(bad) = bad.first() {
+            return Err(malformed(*bad, path));
+        }
         let mut read = Self {
             path: path.to_path_buf(),
-            variables: variables?,
+            variables,
             warnings: Vec::new(),
             notes: Vec::new(),
         };
         read.look_around(mode);
         Ok(Some(read))
+    }
+
+    /// The same with whatever can be read of it, and without a word about the rest.
+    pub(super) fn read_what_can_be(disk: &dyn Disk, path: &Path) -> Option<Self> {
+        let (_, bytes) = content(disk, path).ok()??;
+        Some(Self {
+            path: path.to_path_buf(),
+            variables: parse(&bytes).0,
+            warnings: Vec::new(),
+            notes: Vec::new(),
+        })
+    }
+
+    /// The names of its variables that are none of pachat's, or that it does not use.
+    pub(super) fn odd(&self) -> Vec<(&str, Odd)> {
+        let odd = self.variables.keys().filter_map(|name| {
+            let bare = name.strip_prefix(PREFIX).unwrap_or(name);
+            let is_unused = VARIABLES
+                .iter()
+                .any(|known| !known.used && known.name == bare);
+            if is_unused {
+                Some((name.as_str(), Odd::Unused))
+            } else if names().any(|known| known == bare) {
+                None
+            } else {
+                let what = misspelt(name).map_or(Odd::Unused, Odd::Misspelt);
+                Some((name.as_str(), what))
+            }
+        });
+        odd.collect()
+    }
+
+    /// Whether a key or a pass phrase is in it.
+    pub(super) fn holds_a_secret(&self) -> bool {
+        SECRETS
+            .iter()
+            .any(|name| self.get(name).is_some() || self.get(&format!("{PREFIX}{name}")).is_some())
     }
 
     /// The value of a variable that is set and not empty.
@@ -70,32 +124,23 @@ impl Dotenv {
     }
 
     fn look_around(&mut self, mode: Option<u32>) {
-        let holds_a_secret = SECRETS
-            .iter()
-            .any(|name| self.get(name).is_some() || self.get(&format!("{PREFIX}{name}")).is_some());
-        if holds_a_secret && mode.is_some_and(|mode| mode & 0o044 != 0) {
-            let path = self.path.display();
+        let path = self.path.display().to_string();
+        if self.holds_a_secret() && mode.is_some_and(|mode| mode & 0o044 != 0) {
             self.warnings.push(format!(
                 "{path} holds a key and other users can read it; run `chmod 600 {path}`"
             ));
         }
-        for name in self.variables.keys() {
-            let path = self.path.display();
-            let bare = name.strip_prefix(PREFIX).unwrap_or(name);
-            if VARIABLES
-                .iter()
-                .any(|known| !known.used && known.name == bare)
-            {
-                self.notes.push(format!("{name} in {path} is not used"));
-            } else if !names().any(|known| known == bare) {
-                match misspelt(name) {
-                    Some(near) => self.warnings.push(format!(
-                        "unknown variable {name} in {path} is ignored; did you mean {near}?"
-                    )),
-                    None => self.notes.push(format!("{name} in {path} is not used")),
-                }
+        let (mut warnings, mut notes) = (Vec::new(), Vec::new());
+        for (name, odd) in self.odd() {
+            match odd {
+                Odd::Unused => notes.push(format!("{name} in {path} is not used")),
+                Odd::Misspelt(near) => warnings.push(format!(
+                    "unknown variable {name} in {path} is ignored; did you mean {near}?"
+                )),
             }
         }
+        self.warnings.extend(warnings);
+        self.notes.extend(notes);
     }
 }
 
@@ -123,35 +168,64 @@ fn names() -> impl Iterator<Item = &'static str> {
         .chain(VARIABLES.iter().map(|variable| variable.name))
 }
 
-fn parse(bytes: &[u8], path: &Path) -> Result<BTreeMap<String, Zeroizing<String>>> {
+/// The bytes of the file and its mode; `None` if there is none.
+pub(super) fn content(
+    disk: &dyn Disk,
+    path: &Path,
+) -> io::Result<Option<(Option<u32>, Zeroizing<Vec<u8>>)>> {
+    let mode = match disk.open(path, Open::Read) {
+        // The open file is asked, because a path's own mode may be a link's.
+        Ok(file) => file.stat()?.mode,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let bytes = Zeroizing::new(disk.read(path, LARGEST)?);
+    Ok(Some((mode, bytes)))
+}
+
+/// The variables, and the lines that are none.
+pub(super) fn parse(bytes: &[u8]) -> (BTreeMap<String, Zeroizing<String>>, Vec<BadLine>) {
     // Windows editors begin a file with a byte order mark.
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    let mut variables = BTreeMap::new();
+    let (mut variables, mut bad) = (BTreeMap::new(), Vec::new());
     for item in dotenvy::from_read_iter(bytes) {
         match item {
             Ok((name, value)) => {
                 variables.insert(name, Zeroizing::new(value));
             }
-            Err(error) => return Err(malformed(&error, bytes, path)),
+            Err(dotenvy::Error::LineParse(line, _)) => {
+                let text = String::from_utf8_lossy(bytes);
+                let at = text.find(line.trim_end());
+                bad.push(BadLine {
+                    number: at.map(|at| line_at(text.as_bytes(), at)),
+                    is_binary: false,
+                });
+            }
+            // It is not UTF-8, and nothing after it is read.
+            Err(_) => {
+                let at = std::str::from_utf8(bytes).err();
+                bad.push(BadLine {
+                    number: at.map(|error| line_at(bytes, error.valid_up_to())),
+                    is_binary: true,
+                });
+                break;
+            }
         }
     }
-    Ok(variables)
+    (variables, bad)
+}
+
+/// The number of the line that a byte is in.
+fn line_at(bytes: &[u8], at: usize) -> usize {
+    bytes[..at].iter().filter(|byte| **byte == b'\n').count() + 1
 }
 
 /// Names the line, and never repeats it: it may hold a key.
-fn malformed(error: &dotenvy::Error, bytes: &[u8], path: &Path) -> Error {
-    let why = match error {
-        dotenvy::Error::LineParse(line, _) => {
-            let text = String::from_utf8_lossy(bytes);
-            let before = text
-                .find(line.trim_end())
-                .map(|at| text[..at].matches('\n').count() + 1);
-            match before {
-                Some(number) => format!("line {number} is not of the form NAME=VALUE"),
-                None => "a line is not of the form NAME=VALUE".into(),
-            }
-        }
-        _ => "it is not UTF-8".into(),
+fn malformed(bad: BadLine, path: &Path) -> Error {
+    let why = match (bad.is_binary, bad.number) {
+        (true, _) => "it is not UTF-8".into(),
+        (false, Some(number)) => format!("line {number} is not of the form NAME=VALUE"),
+        (false, None) => "a line is not of the form NAME=VALUE".into(),
     };
     Error::new(Kind::Config, "the variables are not valid")
         .why(why)

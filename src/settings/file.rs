@@ -16,15 +16,68 @@ use super::lines;
 use super::table::{Setting, TABLE, Value, find, nearest};
 
 /// The most that is read of the file, in bytes. A page of settings has about 1000.
-const LARGEST: u64 = 1 << 20;
+pub(super) const LARGEST: u64 = 1 << 20;
 
 /// What a file of settings says.
 #[derive(Debug, Default)]
 pub(super) struct Contents {
     /// Its values, in no particular order.
     pub(super) values: Vec<(&'static Setting, Value)>,
-    /// What is odd about it.
-    pub(super) warnings: Vec<String>,
+    /// What is odd or wrong about it.
+    pub(super) issues: Vec<Issue>,
+}
+
+impl Contents {
+    /// What is odd about it, for people.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        let odd = self.issues.iter().filter(|issue| !issue.is_fault());
+        odd.map(Issue::message).collect()
+    }
+}
+
+/// Something odd or wrong in a file of settings.
+#[derive(Clone, Debug)]
+pub(super) struct Issue {
+    /// What kind of thing it is.
+    pub(super) kind: IssueKind,
+    /// The setting or section, as it stands in the file.
+    pub(super) key: String,
+    /// The line; of a key that stands there twice, that of the last.
+    pub(super) line: Option<usize>,
+    /// What is wrong, or what to write instead.
+    pub(super) why: String,
+}
+
+/// What kind of thing is odd or wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum IssueKind {
+    /// A value that is not allowed: `why` is what it must be.
+    Wrong,
+    /// No setting of that name: `why` is what may have been meant.
+    Unknown,
+    /// A key that stands there twice: `why` says where.
+    Duplicate,
+}
+
+impl Issue {
+    /// Whether the settings cannot be used with it.
+    pub(super) fn is_fault(&self) -> bool {
+        self.kind == IssueKind::Wrong
+    }
+
+    /// One line for people.
+    fn message(&self) -> String {
+        let Self { key, why, .. } = self;
+        let at = match self.line {
+            Some(line) => format!(" (line {line})"),
+            None => String::new(),
+        };
+        match self.kind {
+            IssueKind::Wrong => format!("`{key}`{at} {why}"),
+            IssueKind::Unknown => format!("unknown setting `{key}`{at} is ignored; {why}"),
+            IssueKind::Duplicate => format!("`{key}` {why}; the last one counts"),
+        }
+    }
 }
 
 /// What a change did.
@@ -47,24 +100,32 @@ pub(super) fn bytes(disk: &dyn Disk, path: &Path) -> Result<Option<Vec<u8>>> {
 
 /// Reads a text of settings. `path` is for messages; every fault is in the one error.
 pub(super) fn parse(bytes: &[u8], path: &Path) -> Result<Contents> {
+    let contents = look(bytes, path)?;
+    let faults: Vec<String> = contents
+        .issues
+        .iter()
+        .filter(|issue| issue.is_fault())
+        .map(Issue::message)
+        .collect();
+    if faults.is_empty() {
+        return Ok(contents);
+    }
+    let count = match faults.len() {
+        1 => String::new(),
+        count => format!("{count} values are wrong: "),
+    };
+    Err(invalid(path, format!("{count}{}", faults.join("; "))))
+}
+
+/// The same, where wrong values are not an error but among the issues.
+pub(super) fn look(bytes: &[u8], path: &Path) -> Result<Contents> {
     let (text, document) = document(bytes, path)?;
     let mut reading = Reading {
         places: lines::keys(text),
         contents: Contents::default(),
-        faults: Vec::new(),
     };
     reading.top(&document);
-    if reading.faults.is_empty() {
-        return Ok(reading.contents);
-    }
-    let count = match reading.faults.len() {
-        1 => String::new(),
-        count => format!("{count} values are wrong: "),
-    };
-    Err(invalid(
-        path,
-        format!("{count}{}", reading.faults.join("; ")),
-    ))
+    Ok(reading.contents)
 }
 
 /// Sets or (with `None`) removes one setting. The directory must exist.
@@ -153,12 +214,11 @@ fn remove(top: &mut Map<String, Json>, section: &str, name: &str) -> Option<Json
 struct Reading {
     places: Vec<lines::Place>,
     contents: Contents,
-    faults: Vec<String>,
 }
 
 impl Reading {
     fn top(&mut self, top: &Map<String, Json>) {
-        self.warn_of_duplicates();
+        self.find_duplicates();
         for (section, members) in top {
             let known = TABLE
                 .iter()
@@ -170,9 +230,8 @@ impl Reading {
                     }
                 }
                 _ if known => {
-                    let at = self.at(section);
-                    self.faults
-                        .push(format!("`{section}`{at} must be an object, {{ … }}"));
+                    let why = "must be an object, { … }".to_owned();
+                    self.add(IssueKind::Wrong, section, why);
                 }
                 // For editors.
                 Json::String(_) if section == "$schema" => {}
@@ -187,15 +246,11 @@ impl Reading {
         };
         match setting.from_json(json) {
             Ok(value) => self.contents.values.push((setting, value)),
-            Err(why) => {
-                let at = self.at(key);
-                self.faults.push(format!("`{key}`{at} {why}"));
-            }
+            Err(why) => self.add(IssueKind::Wrong, key, why),
         }
     }
 
     fn unknown(&mut self, key: &str) {
-        let at = self.at(key);
         let advice = if find(key).is_some() {
             // Only reached by a name with a dot at the top.
             let (section, name) = key.split_once('.').unwrap_or(("", key));
@@ -205,32 +260,33 @@ impl Reading {
         } else {
             "see `pachat config list`".into()
         };
-        self.contents
-            .warnings
-            .push(format!("unknown setting `{key}`{at} is ignored; {advice}"));
+        self.add(IssueKind::Unknown, key, advice);
     }
 
-    fn warn_of_duplicates(&mut self) {
+    fn find_duplicates(&mut self) {
         for (index, place) in self.places.iter().enumerate() {
             let first = self.places[..index]
                 .iter()
                 .find(|before| before.path == place.path);
             if let Some(first) = first {
-                self.contents.warnings.push(format!(
-                    "`{}` stands on line {} and on line {}; the last one counts",
-                    place.path, first.line, place.line
-                ));
+                self.contents.issues.push(Issue {
+                    kind: IssueKind::Duplicate,
+                    key: place.path.clone(),
+                    line: Some(place.line),
+                    why: format!("stands on line {} and on line {}", first.line, place.line),
+                });
             }
         }
     }
 
-    /// ` (line N)`. Of a key that stands there twice, the last counts.
-    fn at(&self, key: &str) -> String {
-        self.places
-            .iter()
-            .rev()
-            .find(|place| place.path == key)
-            .map(|place| format!(" (line {})", place.line))
-            .unwrap_or_default()
+    /// Of a key that stands there twice, the last counts.
+    fn add(&mut self, kind: IssueKind, key: &str, why: String) {
+        let place = self.places.iter().rev().find(|place| place.path == key);
+        self.contents.issues.push(Issue {
+            kind,
+            key: key.to_owned(),
+            line: place.map(|place| place.line),
+            why,
+        });
     }
 }

@@ -22,6 +22,8 @@ pub(super) struct Loading<'a> {
     config_dir: Option<PathBuf>,
     dotenv: Option<Dotenv>,
     warnings: Vec<String>,
+    /// Whether what is wrong is left out instead of being an error.
+    forgiving: bool,
 }
 
 impl<'a> Loading<'a> {
@@ -30,32 +32,60 @@ impl<'a> Loading<'a> {
         environment: &'a Environment,
         disk: &'a dyn Disk,
     ) -> Result<Self> {
+        let mut loading = Self::without_variables(global, environment, disk);
+        if let Some(path) = loading.env_file() {
+            loading.dotenv = Dotenv::read(disk, &path)?;
+            if loading.dotenv.is_none() && global.env_file.is_some() {
+                return Err(Error::new(Kind::NotFound, "cannot read the variables")
+                    .why("no such file or directory")
+                    .path(&path)
+                    .hint("check the path after --env-file"));
+            }
+        }
+        Ok(loading)
+    }
+
+    /// Sources from which whatever is wrong is left out.
+    pub(super) fn forgiving(
+        global: &'a Global,
+        environment: &'a Environment,
+        disk: &'a dyn Disk,
+    ) -> Self {
+        let mut loading = Self::without_variables(global, environment, disk);
+        loading.forgiving = true;
+        loading.dotenv = loading
+            .env_file()
+            .and_then(|path| Dotenv::read_what_can_be(disk, &path));
+        loading
+    }
+
+    fn without_variables(
+        global: &'a Global,
+        environment: &'a Environment,
+        disk: &'a dyn Disk,
+    ) -> Self {
         let config_dir = environment
             .config_home
             .as_ref()
             .map(|home| environment.resolve(home).join("pachat"));
-        let dotenv = if let Some(path) = &global.env_file {
-            let path = environment.resolve(path);
-            let missing = || {
-                Error::new(Kind::NotFound, "cannot read the variables")
-                    .why("no such file or directory")
-                    .path(&path)
-                    .hint("check the path after --env-file")
-            };
-            Some(Dotenv::read(disk, &path)?.ok_or_else(missing)?)
-        } else if let Some(directory) = &config_dir {
-            Dotenv::read(disk, &directory.join(".env"))?
-        } else {
-            None
-        };
-        Ok(Self {
+        Self {
             global,
             environment,
             disk,
             config_dir,
-            dotenv,
+            dotenv: None,
             warnings: Vec::new(),
-        })
+            forgiving: false,
+        }
+    }
+
+    /// The file of variables, which need not exist.
+    pub(super) fn env_file(&self) -> Option<PathBuf> {
+        match (&self.global.env_file, &self.config_dir) {
+            (Some(path), _) => Some(self.environment.resolve(path)),
+            (None, Some(directory)) => Some(directory.join(".env")),
+            (None, None) => None,
+        }
     }
 
     pub(super) fn load(mut self, with_file: bool) -> Result<(Settings, Vec<String>)> {
@@ -63,7 +93,11 @@ impl<'a> Loading<'a> {
         let (data_dir, data_dir_origin) = self.data_dir()?;
         let (config_file, config_file_origin) = self.config_file(&data_dir);
         let mut contents = file::Contents::default();
-        if with_file {
+        if with_file && self.forgiving {
+            let bytes = file::bytes(self.disk, &config_file).ok().flatten();
+            let seen = bytes.and_then(|bytes| file::look(&bytes, &config_file).ok());
+            contents = seen.unwrap_or_default();
+        } else if with_file {
             match file::bytes(self.disk, &config_file)? {
                 Some(bytes) => contents = file::parse(&bytes, &config_file)?,
                 None if config_file_origin != Origin::Default => self.warnings.push(format!(
@@ -74,9 +108,13 @@ impl<'a> Loading<'a> {
             }
         }
         let entries = self.entries(&contents, &config_file)?;
-        let api_key = self.secret("OPENROUTER_API_KEY")?;
-        let encryption_key = self.secret("ENCRYPTION_KEY")?.map(|(secret, _)| secret);
-        self.warnings.extend(contents.warnings);
+        let secret = |name| match self.secret(name) {
+            Err(_) if self.forgiving => Ok(None),
+            other => other,
+        };
+        let api_key = secret("OPENROUTER_API_KEY")?;
+        let encryption_key = secret("ENCRYPTION_KEY")?.map(|(secret, _)| secret);
+        self.warnings.extend(contents.warnings());
         let mut notes = Vec::new();
         if let Some(dotenv) = self.dotenv.take() {
             self.warnings.extend(dotenv.warnings);
@@ -108,7 +146,8 @@ impl<'a> Loading<'a> {
         Ok((settings, self.warnings))
     }
 
-    fn data_dir(&self) -> Result<(PathBuf, Origin)> {
+    /// The data directory, and where it was named.
+    pub(super) fn data_dir(&self) -> Result<(PathBuf, Origin)> {
         if let Some(path) = &self.global.data_dir {
             return Ok((self.environment.resolve(path), Origin::Flag));
         }
@@ -128,7 +167,8 @@ impl<'a> Loading<'a> {
         }
     }
 
-    fn config_file(&self, data_dir: &Path) -> (PathBuf, Origin) {
+    /// The file of settings, and where it was named.
+    pub(super) fn config_file(&self, data_dir: &Path) -> (PathBuf, Origin) {
         if let Some(path) = &self.global.config_file {
             return (self.environment.resolve(path), Origin::Flag);
         }
@@ -141,12 +181,26 @@ impl<'a> Loading<'a> {
         }
     }
 
+    /// What is wrong with options and variables: where each is, and why.
+    pub(super) fn faults(&self) -> Vec<(&'static Setting, Origin, String)> {
+        let stronger = TABLE.iter().filter_map(|setting| {
+            self.stronger(setting)
+                .map(|(value, at)| (setting, value, at))
+        });
+        stronger
+            .filter_map(|(setting, value, at)| value.err().map(|why| (setting, at, why)))
+            .collect()
+    }
+
     /// What holds for each setting, from the strongest source that has it.
     fn entries(&self, contents: &file::Contents, config_file: &Path) -> Result<Vec<Entry>> {
         let mut faults = Vec::new();
         let mut entries: Vec<Entry> = Vec::with_capacity(TABLE.len());
         for setting in TABLE {
-            let (value, origin) = match self.stronger(setting) {
+            let stronger = self
+                .stronger(setting)
+                .filter(|(value, _)| value.is_ok() || !self.forgiving);
+            let (value, origin) = match stronger {
                 Some((Ok(value), origin)) => (Some(value), origin),
                 Some((Err(why), origin)) => {
                     faults.push(format!("{origin}: `{}` {why}", setting.key));

@@ -8,6 +8,7 @@
 
 mod dotenv;
 mod file;
+mod findings;
 mod lines;
 mod load;
 pub(crate) mod nearest;
@@ -32,6 +33,7 @@ use crate::store::atomic;
 use load::Loading;
 
 pub use file::Change;
+pub use findings::{EnvFile, env_file, findings};
 pub use schema::schema;
 pub use table::{Fallback, Setting, Shape, TABLE, VARIABLES, Value, Variable, find};
 
@@ -113,6 +115,19 @@ impl Settings {
         disk: &dyn Disk,
     ) -> Result<(Self, Vec<String>)> {
         Loading::new(global, environment, disk)?.load(false)
+    }
+
+    /// The same without whatever is wrong: a file or a variable that cannot be read counts for
+    /// nothing, and so does a value that is not allowed. For those who look for what is wrong;
+    /// [`findings`] says what it is.
+    pub fn load_what_can_be(
+        global: &Global,
+        environment: &Environment,
+        disk: &dyn Disk,
+    ) -> Result<Self> {
+        Loading::forgiving(global, environment, disk)
+            .load(true)
+            .map(|(settings, _)| settings)
     }
 
     /// The data directory, absolute.
@@ -460,7 +475,7 @@ pub fn differences(before: Option<&[u8]>, after: &[u8]) -> Vec<(&'static str, Ch
 
 /// Checks a text of settings as loading it would, and returns what is odd about it.
 pub fn check(bytes: &[u8], path: &Path) -> Result<Vec<String>> {
-    file::parse(bytes, path).map(|contents| contents.warnings)
+    file::parse(bytes, path).map(|contents| contents.warnings())
 }
 
 /// The setting of that name, or an error of kind `Usage` that names the nearest one.

@@ -246,6 +246,13 @@ impl Store {
         lock::acquire(disk, self.clock(), &path, mode, false, patience)
     }
 
+    /// Takes the lock of who puts old logs away.
+    pub fn lock_rotation(&self, patience: &mut Patience<'_>) -> Result<Lock> {
+        let (disk, path) = (&self.disk, self.layout.rotation_lock());
+        let mode = LockMode::Exclusive;
+        lock::acquire(disk, self.clock(), &path, mode, false, patience)
+    }
+
     fn lock_store(&self, mode: LockMode, patience: &mut Patience<'_>) -> Result<Lock> {
         let path = self.layout.store_lock();
         lock::acquire(&self.disk, self.clock(), &path, mode, false, patience)

@@ -55,7 +55,7 @@ pub struct Point {
     /// When it was made.
     #[serde(with = "crate::model::time")]
     pub created_at: Timestamp,
-    /// Why: `manual`, `restore`, `rollback`, `cleanup`, `import`, `migration`.
+    /// Why: `manual`, `restore`, `rollback`, `cleanup`, `validate`, `import`, `migration`.
     pub reason: String,
     /// What its maker wanted to say.
     #[serde(default, skip_serializing_if = "Option::is_none")]

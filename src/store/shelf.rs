@@ -30,6 +30,7 @@
 
 mod pack;
 mod trash;
+mod twins;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -48,6 +49,7 @@ use super::writer::{self, Writer};
 use super::{Store, atomic};
 
 pub use trash::{Kept, Trashed, find, trashed};
+pub use twins::is_redundant;
 
 /// What became of what was to be moved.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -14,6 +14,7 @@
 //! - A card whose archive has another length counts for nothing.
 
 mod draft;
+mod examine;
 
 use std::collections::HashSet;
 use std::io;
@@ -31,6 +32,7 @@ use super::lock::{self, Lock, Patience};
 use super::{Store, atomic};
 
 pub use draft::Draft;
+pub use examine::{Named, OnCard, examine, named};
 
 /// The version of the card's format that this program writes.
 pub const CARD_VERSION: u32 = 1;
