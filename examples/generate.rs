@@ -1,5 +1,5 @@
-//! Writes what is generated and committed: `man/`, `completions/` and
-//! `data/config.schema.json`.
+//! Writes what is generated and committed: `man/`, `completions/`, `data/config.schema.json`
+//! and the files for schedulers below `data/`.
 //!
 //! `cargo run --example generate` brings them up to date; a test compares them.
 
@@ -13,6 +13,10 @@ fn main() -> io::Result<()> {
         &root.join("completions"),
         &pachat::commands::completions::scripts(),
     )?;
+    for (scheduler, directory) in pachat::ops::schedule::SHIPPED {
+        let files = pachat::ops::schedule::shipped(scheduler);
+        write_all(&root.join(directory), &files)?;
+    }
     write(
         &root.join("data/config.schema.json"),
         &pachat::settings::schema(),

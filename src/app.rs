@@ -5,20 +5,23 @@ use std::ffi::OsString;
 use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches};
 
+use crate::archive::manifest;
 use crate::cli::{self, Cli, ColorChoice, Command, Global};
 use crate::commands;
 use crate::commands::config::{ConfigAction, ConfigArgs};
 use crate::context::Context;
 use crate::logging;
 use crate::model::error::{Error, Kind, Result};
+use crate::model::record;
 use crate::ops::journal;
 use crate::platform::{Disk, Environment, Host, Output};
 use crate::settings::Settings;
-use crate::store::Store;
+use crate::store::{self, Store};
 use crate::term::Ui;
 use crate::term::ui::{Colour, Talk};
 
@@ -42,6 +45,11 @@ pub fn run(args: impl IntoIterator<Item = OsString>, host: Host) -> ExitCode {
     if let Some(code) = commands::completions::complete(&args, &environment, &disk, &mut stdout) {
         return ExitCode::from(code);
     }
+    if asks_for_versions(&args) {
+        // A reader that is gone has seen enough.
+        let _ = stdout.writer.write_all(versions().as_bytes());
+        return ExitCode::SUCCESS;
+    }
     let cli = match parse(&args) {
         Ok(cli) => cli,
         Err(error) => return refuse(&error, &environment, &mut stdout, &mut stderr),
@@ -54,6 +62,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>, host: Host) -> ExitCode {
             Arc::clone(&clock),
             Arc::clone(&random),
         )
+        .with_memory_limit(settings.memory_limit())
+        .with_patience(cli.global.lock_timeout.map(Duration::from_secs))
     };
     let mut loaded = load_settings(&cli, &environment, disk.as_ref());
     if complete_swap(
@@ -127,10 +137,7 @@ fn load_settings(
         })
     );
     // What is wrong with them is what these tell.
-    if matches!(
-        &cli.command,
-        Command::Health(_) | Command::Validate(_)
-    ) {
+    if matches!(&cli.command, Command::Health(_) | Command::Validate(_)) {
         return Settings::load_what_can_be(&cli.global, environment, disk)
             .map(|settings| (settings, Vec::new()));
     }
@@ -174,6 +181,29 @@ fn complete_swap(
     let log = Arc::new(logging::log(cli, settings, store.clone(), stderr));
     let _run = logging::Run::begin(&log);
     store.check().is_ok()
+}
+
+/// Whether the command line is `--version --json`, which the parser of the command line would
+/// take for `--version`.
+fn asks_for_versions(args: &[OsString]) -> bool {
+    let [_, first, second] = args else {
+        return false;
+    };
+    let is_version = |word: &OsString| word == "--version" || word == "-V";
+    (is_version(first) && second == "--json") || (first == "--json" && is_version(second))
+}
+
+/// The version of the program and those of its formats, as a JSON document.
+fn versions() -> String {
+    let document = serde_json::json!({
+        "schema": 1,
+        "version": env!("CARGO_PKG_VERSION"),
+        "store_format": store::FORMAT,
+        "conversation_format": record::VERSION,
+        "backup_format": manifest::VERSION,
+        "target": { "os": std::env::consts::OS, "arch": std::env::consts::ARCH },
+    });
+    format!("{document}\n")
 }
 
 fn parse(args: &[OsString]) -> std::result::Result<Cli, clap::Error> {
@@ -245,7 +275,9 @@ fn finish(result: Result<()>, ui: &mut Ui) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // "No" has been said by an empty answer; a signal has been noticed by who sent it.
-            if !is_silent(&error) {
+            // That somebody else is at work is no news to a run that is to be quiet.
+            let no_news = ui.talk() == Talk::Quiet && error.is_somebody_else();
+            if !is_silent(&error) && !no_news {
                 ui.error(&error);
             }
             ExitCode::from(error.kind().code())

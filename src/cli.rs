@@ -50,7 +50,9 @@ Examples:
   pachat send -c 'and in one sentence?'    go on with the last conversation
   pachat list --search kubernetes          find it again
   pachat backup                            keep it safe
-  pachat restore latest --dry-run          see what a restore would change";
+  pachat restore latest --dry-run          see what a restore would change
+  pachat config schedule install           let backups and cleanup run by themselves
+  pachat --version --json                  this version, and those of its formats";
 
 /// Options that every subcommand takes.
 #[derive(Clone, Debug, Default, Args)]

@@ -52,6 +52,8 @@ impl Context {
             Arc::clone(&self.clock),
             Arc::clone(&self.random),
         )
+        .with_memory_limit(self.settings.memory_limit())
+        .with_patience(self.global.lock_timeout.map(Duration::from_secs))
     }
 
     /// How long to wait for another pachat.

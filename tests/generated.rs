@@ -39,6 +39,13 @@ fn man_pages_are_up_to_date() {
 }
 
 #[test]
+fn files_for_schedulers_are_up_to_date() {
+    for (scheduler, directory) in pachat::ops::schedule::SHIPPED {
+        compare(directory, &pachat::ops::schedule::shipped(scheduler));
+    }
+}
+
+#[test]
 fn completion_scripts_are_up_to_date() {
     compare("completions", &pachat::commands::completions::scripts());
 }

@@ -21,6 +21,7 @@ use pachat::model::id::ConversationId;
 use pachat::model::record::Role;
 use pachat::model::reply::{Delta, Finish, Identity, Progress, ReplyStream, State};
 use pachat::model::request::Request;
+use pachat::model::size::ByteSize;
 use pachat::ops::turn::{self, Ask, Audience, Keeper, Responder};
 use pachat::platform::{Clock, Signals};
 use pachat::store::Store;
@@ -134,6 +135,7 @@ fn turn(store: &Store, prompt: &str, known: &Arc<Mutex<Known>>) -> Result<()> {
         options: serde_json::Map::new(),
         stream: true,
         keep_partial: false,
+        memory: ByteSize::megabytes(1),
     };
     let mut keeper = Keeper::Stored(Box::new(writer));
     let mut screen = Screen(Arc::clone(known));

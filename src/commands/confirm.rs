@@ -8,6 +8,9 @@ use crate::platform::{Signals, signals::Signal};
 use crate::term::Ui;
 use crate::term::lines::{Line, Lines, Manner, PlainLines};
 
+/// The longest answer, in bytes.
+const LONGEST: u64 = 4096;
+
 /// Who is asked.
 pub(super) enum Confirm {
     /// Nobody: `--yes` has answered everything.
@@ -34,7 +37,7 @@ impl Confirm {
         let nothing = Box::new(std::io::empty());
         let reader = std::mem::replace(&mut context.stdin.reader, nothing);
         Ok(Self::Ask(Lines::start(
-            PlainLines::new(reader),
+            PlainLines::new(reader, LONGEST),
             Manner::Piped,
         )))
     }

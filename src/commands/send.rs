@@ -209,6 +209,9 @@ pub fn run(args: &SendArgs, context: &mut Context) -> Result<()> {
 
 /// The conversation to go on with, if one was named.
 fn resumed(args: &SendArgs, store: &Store) -> Result<Option<ConversationId>> {
+    if args.conversation.is_some() || args.resume {
+        store.check()?;
+    }
     match (&args.conversation, args.resume) {
         (Some(spec), _) => store.resolve(spec).map(Some),
         (None, true) => store.resolve("last").map(Some),
@@ -231,7 +234,7 @@ fn begin(
         let models = connection.models(&args.models, header.model.as_deref(), context)?;
         connection.prepare(&models, context)?;
         let system = args.system.clone().or_else(|| header.system.clone());
-        session::check_size(&writer, prompt, context)?;
+        session::check_room(&writer, prompt, context)?;
         let ask = ask(args, models, system, context);
         if let Some(limit) = args.max_cost {
             connection.check_cost(limit, &ask, &writer.conversation, prompt, context)?;
@@ -275,20 +278,24 @@ fn ask(args: &SendArgs, models: Vec<String>, system: Option<String>, context: &C
         options: args.options.iter().cloned().collect(),
         stream: !args.no_stream,
         keep_partial: args.keep_partial || context.settings.keep_partial(),
+        memory: context.settings.memory_limit(),
     }
 }
 
 /// The prompt from arguments, files and standard input.
 fn read_prompt(args: &SendArgs, context: &mut Context) -> Result<String> {
     let limit = context.settings.memory_limit();
-    let files = args
-        .files
-        .iter()
-        .map(|file| attach(file, limit, context))
-        .collect::<Result<Vec<_>>>()?;
+    // All of it together has to fit.
+    let mut room = limit;
+    let mut files = Vec::new();
+    for file in &args.files {
+        let attached = attach(file, room, limit, context)?;
+        room.0 -= attached.text.len() as u64;
+        files.push(attached);
+    }
     let named = args.prompt.iter().any(|word| word == "-");
     let piped = if named || !context.stdin.is_terminal {
-        read_stdin(limit, context)?
+        read_stdin(room, limit, context)?
     } else {
         String::new()
     };
@@ -307,24 +314,24 @@ fn read_prompt(args: &SendArgs, context: &mut Context) -> Result<String> {
     Ok(prompt)
 }
 
-fn read_stdin(limit: ByteSize, context: &mut Context) -> Result<String> {
+fn read_stdin(room: ByteSize, limit: ByteSize, context: &mut Context) -> Result<String> {
     let mut bytes = Vec::new();
     let read = (&mut context.stdin.reader)
-        .take(limit.0 + 1)
+        .take(room.0 + 1)
         .read_to_end(&mut bytes);
     read.map_err(|error| Error::new(Kind::Io, "cannot read standard input").why(describe(&error)))?;
-    if bytes.len() as u64 > limit.0 {
+    if bytes.len() as u64 > room.0 {
         return Err(too_large("standard input", limit));
     }
     utf8(bytes, "standard input")
 }
 
-fn attach(file: &Path, limit: ByteSize, context: &Context) -> Result<Attachment> {
+fn attach(file: &Path, room: ByteSize, limit: ByteSize, context: &Context) -> Result<Attachment> {
     let path = context.environment.resolve(file);
     let name = file.display().to_string();
     let bytes = context
         .disk
-        .read(&path, limit.0)
+        .read(&path, room.0)
         .map_err(|error| match error.kind() {
             std::io::ErrorKind::FileTooLarge => too_large(&name, limit),
             _ => Error::io("cannot attach the file", &path, &error),
@@ -345,7 +352,7 @@ fn utf8(bytes: Vec<u8>, name: &str) -> Result<String> {
 
 fn too_large(name: &str, limit: ByteSize) -> Error {
     Error::new(Kind::Malformed, format!("{name} is too large"))
-        .why(format!("at most {limit} are read"))
+        .why(format!("at most {limit} are read for one prompt"))
         .hint("raise limits.memory_mb, or send a part of it")
 }
 

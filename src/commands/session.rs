@@ -9,6 +9,7 @@ use crate::model::error::{Error, Kind, Result};
 use crate::model::id::ConversationId;
 use crate::model::record::{self, Content, Header, Message, Record, Role};
 use crate::model::usd::Usd;
+use crate::ops::limits::{self, Limits};
 use crate::ops::money;
 use crate::platform::disk::Open;
 use crate::store::Store;
@@ -41,6 +42,10 @@ pub(super) fn create(
     prompt: &str,
     context: &mut Context,
 ) -> Result<Writer> {
+    limits::check_prompt(prompt, context.settings.memory_limit())?;
+    if let Some(warning) = limits::check_new(store, &limits_of(context))? {
+        context.ui.warn(&warning);
+    }
     with_patience(context, |patience| {
         Writer::create(store, beginning, prompt, patience)
     })
@@ -92,9 +97,19 @@ pub(super) fn say(conversation: &mut Conversation, prompt: &str, context: &Conte
     conversation.apply(Record::Message(Box::new(message)));
 }
 
-/// Refuses a prompt that would make a conversation larger than the limit. Nothing is ever
-/// cut to fit.
-pub(super) fn check_size(writer: &Writer, prompt: &str, context: &Context) -> Result<()> {
+/// The limits of the settings.
+fn limits_of(context: &Context) -> Limits {
+    Limits {
+        storage: context.settings.storage_limit(),
+        conversations: context.settings.conversations_limit(),
+    }
+}
+
+/// Refuses a prompt that would make a conversation, or all that is kept, larger than the limit.
+/// Nothing is ever cut to fit.
+pub(super) fn check_room(writer: &Writer, prompt: &str, context: &Context) -> Result<()> {
+    limits::check_prompt(prompt, context.settings.memory_limit())?;
+    limits::check_turn(&context.store(), &limits_of(context))?;
     let limit = context.settings.conversation_limit();
     if writer.len() + prompt.len() as u64 <= limit.0 {
         return Ok(());

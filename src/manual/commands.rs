@@ -303,9 +303,13 @@ mod tests {
                 "pachat-backup",
                 "pachat-restore",
                 "pachat-rollback",
+                "pachat-health",
+                "pachat-validate",
+                "pachat-cleanup",
                 "pachat-models",
                 "pachat-config",
                 "pachat-config-key",
+                "pachat-config-schedule",
                 "pachat-completions"
             ]
         );

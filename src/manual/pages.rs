@@ -124,6 +124,10 @@ fn exit_status(name: &str) -> &'static str {
         }
         "pachat-config" => "0, 78 if a setting is invalid.",
         "pachat-config-key" => "0, 77 if a key cannot be opened.",
+        "pachat-config-schedule" => {
+            "0, 1 if `status` finds nothing installed or something not as it should be, 2 for root, 66 if the machine \
+             has no scheduler, 73 if something was edited by hand, 74 if the scheduler's program fails."
+        }
         _ => "0 on success.",
     }
 }

@@ -30,7 +30,7 @@ pub enum Kind {
     Unavailable,
     /// A fault in pachat.
     Bug,
-    /// An output file cannot be created.
+    /// An output file cannot be created, or a limit on what is kept is reached.
     CannotCreate,
     /// A read or a write failed, or the disk is full.
     Io,
@@ -101,7 +101,9 @@ impl Kind {
             Self::NotFound => "no such conversation, backup, rollback point or file",
             Self::Unavailable => "the network or the server is unavailable, after retries",
             Self::Bug => "a fault in pachat",
-            Self::CannotCreate => "an output file cannot be created",
+            Self::CannotCreate => {
+                "an output file cannot be created, or a limit on what is kept is reached"
+            }
             Self::Io => "a read or write failed, or the disk is full; nothing is lost or half done",
             Self::Busy => "busy: a lock is held, the rate is limited or a daily quota is used up",
             Self::Incomplete => {
@@ -127,7 +129,8 @@ impl Kind {
             Self::Malformed => "look at what the message names",
             Self::Unavailable | Self::Busy => "retry later",
             Self::Bug => "report it",
-            Self::CannotCreate | Self::Io => "fix the disk",
+            Self::CannotCreate => "make room, or name another place",
+            Self::Io => "fix the disk",
             Self::Incomplete => "look, then `pachat send -c`",
             Self::Denied => "fix the key",
             Self::Config => "fix the configuration",
@@ -151,6 +154,7 @@ struct Inner {
     cause: Option<String>,
     hint: Option<String>,
     unknown_model: Option<String>,
+    somebody_else: bool,
 }
 
 impl Error {
@@ -164,6 +168,7 @@ impl Error {
             cause: None,
             hint: None,
             unknown_model: None,
+            somebody_else: false,
         }))
     }
 
@@ -238,6 +243,19 @@ impl Error {
     pub fn unknown_model(mut self, model: impl Into<String>) -> Self {
         self.0.unknown_model = Some(model.into());
         self
+    }
+
+    /// Nothing is wrong: another pachat is at work. A run that is to be quiet says nothing then,
+    /// and its exit code says the rest.
+    #[must_use]
+    pub fn somebody_else(mut self) -> Self {
+        self.0.somebody_else = true;
+        self
+    }
+
+    /// Whether nothing is wrong but that another pachat is at work.
+    pub fn is_somebody_else(&self) -> bool {
+        self.0.somebody_else
     }
 
     /// The same error as another kind.

@@ -40,6 +40,15 @@ impl ConversationId {
         &self.0
     }
 
+    /// When the conversation was begun, to the second; `None` if that is no time, such as one
+    /// of a thirteenth month.
+    pub fn begun_at(&self) -> Option<Timestamp> {
+        let time = jiff::civil::DateTime::strptime("%Y%m%d-%H%M%S", &self.0[..15]).ok()?;
+        time.to_zoned(TimeZone::UTC)
+            .ok()
+            .map(|zoned| zoned.timestamp())
+    }
+
     /// The random part: what people type.
     pub fn short(&self) -> &str {
         &self.0[16..]
@@ -95,6 +104,9 @@ mod tests {
         let id = ConversationId::new(at, 0x3fff_ffff);
         assert_eq!(id.as_str(), "20260822-094107-zzzzzz");
         assert_eq!(id.short(), "zzzzzz");
+        assert_eq!(id.begun_at(), "2026-08-22T09:41:07Z".parse().ok());
+        let odd: ConversationId = "20261322-094107-zzzzzz".parse().unwrap();
+        assert_eq!(odd.begun_at(), None);
         assert_eq!(id.as_str().parse::<ConversationId>(), Ok(id));
     }
 

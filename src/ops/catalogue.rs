@@ -56,12 +56,19 @@ pub struct Catalogue {
 /// as none: it can be fetched again.
 pub fn kept(store: &Store, base_url: &BaseUrl) -> Result<Option<Catalogue>> {
     let path = path(store, base_url);
-    match store.disk().read(&path, LARGEST) {
+    match store.disk().read(&path, LARGEST.min(store.memory_limit())) {
         Ok(bytes) => {
             let catalogue: Option<Catalogue> = serde_json::from_slice(&bytes).ok();
             Ok(catalogue.filter(|catalogue| catalogue.origin == base_url.as_str()))
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::FileTooLarge
+            ) =>
+        {
+            Ok(None)
+        }
         Err(error) => Err(Error::io("cannot read the list of models", &path, &error)),
     }
 }

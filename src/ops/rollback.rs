@@ -147,6 +147,11 @@ impl<'a> Back<'a> {
             };
             let new = apply::new_parts(store, &self.plan, &self.live, &source);
             made = automatic(store, &parts, "rollback", Some(manner.note), patience)?;
+            if self.point.format != store.newest_format() {
+                // Before the files: migrations are repeatable, so an old number on new files
+                // does no harm if this ends here. The next who writes migrates the old files.
+                store.set_format(self.point.format)?;
+            }
             staging.swap(&alone, &new)?;
         }
         drop((settings, alone));

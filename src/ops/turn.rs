@@ -15,10 +15,11 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use crate::model::conversation::Conversation;
-use crate::model::error::{Error, Result};
+use crate::model::error::{Error, Kind, Result};
 use crate::model::record::{Content, Latency, Message, Role};
 use crate::model::reply::{Delta, Finish, Identity, Progress, ReplyStream, State};
 use crate::model::request::{Outgoing, Request};
+use crate::model::size::ByteSize;
 use crate::platform::Clock;
 use crate::platform::signals::{Signal, Signals};
 use crate::store::partial::Partial;
@@ -26,6 +27,9 @@ use crate::store::writer::Writer;
 
 /// The longest time between a signal and its effect.
 const PATIENCE: Duration = Duration::from_millis(20);
+
+/// Room for what else is written down of a reply, such as its usage, in bytes.
+const FURTHER: u64 = 64 << 10;
 
 /// Whoever answers: a server, or the built-in guide.
 pub trait Responder {
@@ -83,6 +87,8 @@ pub struct Ask {
     pub stream: bool,
     /// Whether interrupted and failed replies are part of the context.
     pub keep_partial: bool,
+    /// The most bytes that the conversation may have in memory, the reply included.
+    pub memory: ByteSize,
 }
 
 /// What became of a turn.
@@ -188,6 +194,10 @@ pub fn answer(
     let mut reading = Reading {
         partial,
         whole: Delta::default(),
+        room: ask.memory.0.saturating_sub(match keeper {
+            Keeper::Stored(writer) => writer.len(),
+            Keeper::Memory(_) => 0,
+        }),
         identity: Identity::default(),
         start,
         first_byte: None,
@@ -200,6 +210,8 @@ pub fn answer(
 struct Reading {
     partial: Option<Partial>,
     whole: Delta,
+    /// The most bytes that it may have.
+    room: u64,
     identity: Identity,
     start: Duration,
     first_byte: Option<Duration>,
@@ -253,12 +265,34 @@ impl Reading {
 
     /// Keeps a piece, then shows it: in this order.
     fn piece(&mut self, delta: &Delta, audience: &mut dyn Audience) -> Result<()> {
+        self.check_room(delta)?;
         if let Some(partial) = &mut self.partial {
             partial.delta(delta)?;
         }
         self.whole.text.push_str(&delta.text);
         self.whole.reasoning.push_str(&delta.reasoning);
         audience.delta(delta)
+    }
+
+    /// Refuses a piece with which the conversation would not fit into memory when it is read
+    /// again. In the file it is longer than here.
+    fn check_room(&self, delta: &Delta) -> Result<()> {
+        let so_far = match &self.partial {
+            Some(partial) => partial.len(),
+            None => (self.whole.text.len() + self.whole.reasoning.len()) as u64,
+        };
+        let len = (delta.text.len() + delta.reasoning.len()) as u64;
+        let room = self.room.saturating_sub(so_far.saturating_add(FURTHER));
+        // No byte becomes more than six, so most pieces need not be written down to know.
+        let fits = len.saturating_mul(6) <= room
+            || serde_json::to_string(&[&delta.text, &delta.reasoning])
+                .is_ok_and(|json| json.len() as u64 <= room);
+        if fits {
+            return Ok(());
+        }
+        Err(Error::new(Kind::Incomplete, "the reply is cut")
+            .why("with more of it the conversation would be larger than limits.memory_mb allows")
+            .hint("limit replies with --max-tokens, or allow more: pachat config set limits.memory_mb NUMBER"))
     }
 
     /// Keeps the reply with the state in which it ended.

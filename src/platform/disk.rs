@@ -186,15 +186,28 @@ pub trait Disk: Send + Sync {
     /// A whole file, of at most `limit` bytes.
     fn read(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
         let mut file = self.open(path, Open::Read)?;
-        let len = file.stat()?.len;
-        if len > limit {
-            return Err(io::Error::new(
+        let stat = file.stat()?;
+        let too_large = |len: u64| {
+            io::Error::new(
                 io::ErrorKind::FileTooLarge,
                 format!("it has {len} bytes and at most {limit} are read"),
-            ));
+            )
+        };
+        if stat.len > limit {
+            return Err(too_large(stat.len));
         }
-        let mut bytes = Vec::with_capacity(usize::try_from(len).unwrap_or(0));
-        file.read_to_end(&mut bytes)?;
+        let mut bytes = Vec::new();
+        // Where there is not that much memory, it is an error and not the end.
+        bytes.try_reserve_exact(usize::try_from(stat.len).unwrap_or(usize::MAX))?;
+        if stat.kind == FileKind::File && stat.len > 0 {
+            file.read_to_end(&mut bytes)?;
+        } else {
+            // A pipe, a device: its length says nothing about what comes out of it.
+            file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
+        }
+        if bytes.len() as u64 > limit {
+            return Err(too_large(bytes.len() as u64));
+        }
         Ok(bytes)
     }
 }

@@ -17,6 +17,10 @@ pub struct Environment {
     pub data_home: Option<PathBuf>,
     /// Where the platform keeps a user's configuration.
     pub config_home: Option<PathBuf>,
+    /// The number of the user that this process acts for; `None` where users have none.
+    pub user: Option<u32>,
+    /// Where this program is.
+    pub program: Option<PathBuf>,
 }
 
 impl Environment {
@@ -29,6 +33,8 @@ impl Environment {
             working_directory: std::env::current_dir().unwrap_or_else(|_| PathBuf::from(".")),
             data_home: base.as_ref().map(BaseStrategy::data_dir),
             config_home: base.as_ref().map(BaseStrategy::config_dir),
+            user: super::process::user(),
+            program: super::process::program().ok(),
         }
     }
 

@@ -168,11 +168,11 @@ fn names() -> impl Iterator<Item = &'static str> {
         .chain(VARIABLES.iter().map(|variable| variable.name))
 }
 
-/// The bytes of the file and its mode; `None` if there is none.
-pub(super) fn content(
-    disk: &dyn Disk,
-    path: &Path,
-) -> io::Result<Option<(Option<u32>, Zeroizing<Vec<u8>>)>> {
+/// The bytes of a file of variables, any of which may be a secret, and its mode.
+type Content = (Option<u32>, Zeroizing<Vec<u8>>);
+
+/// The content of the file; `None` if there is none.
+pub(super) fn content(disk: &dyn Disk, path: &Path) -> io::Result<Option<Content>> {
     let mode = match disk.open(path, Open::Read) {
         // The open file is asked, because a path's own mode may be a link's.
         Ok(file) => file.stat()?.mode,
@@ -216,8 +216,8 @@ pub(super) fn parse(bytes: &[u8]) -> (BTreeMap<String, Zeroizing<String>>, Vec<B
 }
 
 /// The number of the line that a byte is in.
-fn line_at(bytes: &[u8], at: usize) -> usize {
-    bytes[..at].iter().filter(|byte| **byte == b'\n').count() + 1
+pub(super) fn line_at(bytes: &[u8], at: usize) -> usize {
+    memchr::memchr_iter(b'\n', &bytes[..at]).count() + 1
 }
 
 /// Names the line, and never repeats it: it may hold a key.

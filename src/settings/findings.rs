@@ -14,7 +14,7 @@ use crate::platform::{Disk, Environment};
 use super::dotenv::{self, Dotenv, Odd};
 use super::file::{self, Issue, IssueKind};
 use super::load::Loading;
-use super::{Origin, Setting, find};
+use super::{Origin, Setting, find, lines};
 
 /// The file of variables that counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +34,14 @@ pub fn env_file(global: &Global, environment: &Environment, disk: &dyn Disk) -> 
         holds_a_secret: read.is_some_and(|read| read.holds_a_secret()),
         path,
     })
+}
+
+/// The line of the file of settings on which a setting stands, if it does.
+pub fn line_of(disk: &dyn Disk, path: &Path, key: &str) -> Option<u64> {
+    let bytes = disk.read(path, file::LARGEST).ok()?;
+    let places = lines::keys(std::str::from_utf8(&bytes).ok()?);
+    let place = places.iter().rfind(|place| place.path == key)?;
+    Some(place.line as u64)
 }
 
 /// What is wrong with the file of settings, the file of variables, the variables of the
@@ -204,10 +212,7 @@ fn no_settings(bytes: &[u8], error: &crate::model::error::Error, subject: &str) 
     let why = why.split_once(": ").map_or(why.as_str(), |(_, why)| why);
     let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let line = match std::str::from_utf8(text) {
-        Err(error) => {
-            let before = &text[..error.valid_up_to()];
-            Some(before.iter().filter(|byte| **byte == b'\n').count() + 1)
-        }
+        Err(error) => Some(dotenv::line_at(text, error.valid_up_to())),
         Ok(text) => serde_json::from_str::<serde_json::Value>(text)
             .err()
             .map(|error| error.line().max(1)),

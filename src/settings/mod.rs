@@ -33,7 +33,7 @@ use crate::store::atomic;
 use load::Loading;
 
 pub use file::Change;
-pub use findings::{EnvFile, env_file, findings};
+pub use findings::{EnvFile, env_file, findings, line_of};
 pub use schema::schema;
 pub use table::{Fallback, Setting, Shape, TABLE, VARIABLES, Value, Variable, find};
 

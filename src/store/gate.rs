@@ -10,7 +10,7 @@
 //! The calendar's clock is used, since it is the only one that processes share. A time in the
 //! future (the clock was set back) does not count.
 
-use std::io;
+use std::io::{self, Read};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +30,9 @@ const GLANCE: Duration = Duration::from_millis(50);
 
 /// From this length on, old times are thrown out of the file: some hundred requests.
 const LONG: u64 = 16 << 10;
+
+/// The most that is read of the file: it never gets that long.
+const LONGEST: u64 = 16 << 20;
 
 /// What an account allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,7 +112,7 @@ impl StoreGate {
         let now = self.clock.now().as_millisecond();
         let mut file = self.disk.open(&path, Open::AppendOrCreate)?;
         let mut text = String::new();
-        file.read_to_string(&mut text)?;
+        Read::take(&mut *file, LONGEST).read_to_string(&mut text)?;
         let recent: Vec<i64> = text
             .lines()
             .filter_map(|line| line.parse().ok())

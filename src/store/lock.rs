@@ -80,9 +80,12 @@ pub fn acquire(
         stop_on(patience.signals)?;
         let waited = clock.elapsed().saturating_sub(start);
         if patience.limit.is_some_and(|limit| waited >= limit) {
-            return Err(Error::new(Kind::Busy, "another pachat is at work here")
-                .why(format!("waited {} s", waited.as_secs()))
-                .hint("try again later, or wait longer with --lock-timeout SECONDS"));
+            let error = Error::new(Kind::Busy, "another pachat is at work here").somebody_else();
+            let error = match waited.as_secs() {
+                0 => error,
+                seconds => error.why(format!("waited {seconds} s")),
+            };
+            return Err(error.hint("try again later, or wait longer with --lock-timeout SECONDS"));
         }
         // Only what a person would notice is worth a word.
         if !told && waited >= Duration::from_millis(300) {

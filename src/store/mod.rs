@@ -34,9 +34,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use crate::model::backup::Part;
 use crate::model::error::{Error, Kind, Result};
+use crate::model::size::ByteSize;
 use crate::platform::disk::LockMode;
 use crate::platform::{Clock, Disk, Random};
 
@@ -46,8 +48,10 @@ use lock::{Lock, Patience};
 /// The version of the store's format that this program writes.
 pub const FORMAT: u32 = 1;
 
-/// A migration from one format to the next.
-type Migration = fn(&Store) -> Result<()>;
+/// A migration from one format to the next. It must be repeatable: a crash in it leaves the
+/// old version number, and so does the way back to an older rollback point in its last steps.
+/// It replaces files and never changes one in place, for rollback points share them.
+pub type Migration = fn(&Store) -> Result<()>;
 
 /// `MIGRATIONS[n]` takes a store from format `n + 1` to `n + 2`. Empty as long as there is
 /// only one format.
@@ -60,6 +64,12 @@ pub struct Store {
     disk: Arc<dyn Disk>,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
+    /// The most bytes of one conversation, or of another file, that are held in memory.
+    memory_limit: u64,
+    /// The longest that reading waits for a restore in its last steps, if it is to be short.
+    patience: Option<Duration>,
+    /// How to bring an older store up to date, from format 1 on.
+    migrations: &'static [Migration],
     /// Set by the first failed sync: from then on this process writes nothing more, because
     /// it can no longer know what is on the disk.
     sync_failed: Arc<AtomicBool>,
@@ -78,8 +88,42 @@ impl Store {
             disk,
             clock,
             random,
+            memory_limit: read::LARGEST,
+            patience: None,
+            migrations: &MIGRATIONS,
             sync_failed: Arc::default(),
         }
+    }
+
+    /// The same store, of which at most so much is held in memory of one conversation.
+    #[must_use]
+    pub fn with_memory_limit(mut self, limit: ByteSize) -> Self {
+        self.memory_limit = limit.0.min(read::LARGEST);
+        self
+    }
+
+    /// The same store, where reading waits no longer than this for a restore in its last steps.
+    #[must_use]
+    pub fn with_patience(mut self, limit: Option<Duration>) -> Self {
+        self.patience = limit;
+        self
+    }
+
+    /// The same store as a program with these migrations sees it.
+    #[must_use]
+    pub fn with_migrations(mut self, migrations: &'static [Migration]) -> Self {
+        self.migrations = migrations;
+        self
+    }
+
+    /// The newest format that this program knows, which is the one that it writes.
+    pub fn newest_format(&self) -> u32 {
+        u32::try_from(self.migrations.len() + 1).unwrap_or(u32::MAX)
+    }
+
+    /// The most bytes of one conversation, or of another file, that are held in memory.
+    pub fn memory_limit(&self) -> u64 {
+        self.memory_limit
     }
 
     /// Where things are.
@@ -120,7 +164,7 @@ impl Store {
     /// not wait for anything, and for looking without touching.
     pub fn check_format(&self) -> Result<()> {
         match self.format()? {
-            Some(format) if format > FORMAT => Err(too_new(&self.layout.version(), format)),
+            Some(format) if format > self.newest_format() => Err(self.too_new(format)),
             _ => Ok(()),
         }
     }
@@ -139,7 +183,7 @@ impl Store {
     }
 
     /// The format version of the files, `None` where there is none yet.
-    fn format(&self) -> Result<Option<u32>> {
+    pub fn format(&self) -> Result<Option<u32>> {
         let path = self.layout.version();
         let bytes = match self.disk.read(&path, 64) {
             Ok(bytes) => bytes,
@@ -155,7 +199,8 @@ impl Store {
             .why("VERSION holds no number")
             .path(&path)
             .hint(format!(
-                "if this is pachat's own directory, write {FORMAT} into the file"
+                "if this is pachat's own directory, write {} into the file",
+                self.newest_format()
             ))
         })
     }
@@ -190,16 +235,10 @@ impl Store {
             None => {
                 let lock = take(LockMode::Shared)?;
                 // Several first users may do this at once; each writes the same.
-                let content = format!("{FORMAT}\n");
-                atomic::replace(
-                    self.disk(),
-                    self.random(),
-                    &self.layout.version(),
-                    content.as_bytes(),
-                )?;
+                self.set_format(self.newest_format())?;
                 Ok(lock)
             }
-            Some(FORMAT) => match take(LockMode::Shared) {
+            Some(format) if format == self.newest_format() => match take(LockMode::Shared) {
                 // Somebody cleared `run/`, as one may.
                 Err(error)
                     if error.kind() == Kind::Io
@@ -210,12 +249,16 @@ impl Store {
                 }
                 other => other,
             },
-            Some(newer) if newer > FORMAT => Err(too_new(&self.layout.version(), newer)),
-            Some(older) => {
+            Some(newer) if newer > self.newest_format() => Err(self.too_new(newer)),
+            Some(_) => {
+                atomic::create_dirs(self.disk(), &self.layout.run_dir())?;
+                let mut take = |mode| self.lock_store(mode, patience);
                 let exclusive = take(LockMode::Exclusive)?;
                 // Half of a swap is no store; whoever called completes it and comes back.
                 if !swap::is_decided(self)? {
-                    self.migrate(older, patience)?;
+                    // Somebody else may have done it while this waited.
+                    let from = self.format()?.unwrap_or_else(|| self.newest_format());
+                    self.migrate(from, patience)?;
                 }
                 drop(exclusive);
                 self.lock_store(LockMode::Shared, patience)
@@ -233,7 +276,7 @@ impl Store {
         loop {
             drop(self.enter(patience)?);
             let lock = self.lock_store(LockMode::Exclusive, patience)?;
-            if self.format()? == Some(FORMAT) && !swap::is_decided(self)? {
+            if self.format()? == Some(self.newest_format()) && !swap::is_decided(self)? {
                 return Ok(lock);
             }
         }
@@ -261,17 +304,22 @@ impl Store {
     /// Runs the migrations from format `from` on, under the exclusive lock, behind a rollback
     /// point. Each one must be repeatable: a crash in it leaves the old version number.
     fn migrate(&self, from: u32, patience: &mut Patience<'_>) -> Result<()> {
-        if MIGRATIONS.get((from as usize).wrapping_sub(1)).is_some() {
+        if from > self.newest_format() {
+            return Err(self.too_new(from));
+        }
+        let migration = |format: u32| self.migrations.get((format as usize).wrapping_sub(1));
+        if migration(from).is_some() {
             let parts = [
                 Part::Attachments,
                 Part::Config,
                 Part::Active,
                 Part::Archived,
+                Part::Trash,
             ];
             points::create(self, &parts, "migration", None, patience)?;
         }
-        for format in from..FORMAT {
-            let Some(migration) = MIGRATIONS.get((format as usize).wrapping_sub(1)) else {
+        for format in from..self.newest_format() {
+            let Some(migration) = migration(format) else {
                 return Err(Error::new(
                     Kind::Malformed,
                     format!("format {format} of the data directory is unknown"),
@@ -279,25 +327,30 @@ impl Store {
                 .path(&self.layout.version()));
             };
             migration(self)?;
-            let content = format!("{}\n", format + 1);
-            atomic::replace(
-                self.disk(),
-                self.random(),
-                &self.layout.version(),
-                content.as_bytes(),
-            )?;
+            self.set_format(format + 1)?;
         }
         Ok(())
     }
+
+    /// Writes the format version of the files. The caller holds the store alone, or there are
+    /// no files yet.
+    pub(crate) fn set_format(&self, format: u32) -> Result<()> {
+        let (path, content) = (self.layout.version(), format!("{format}\n"));
+        atomic::replace(self.disk(), self.random(), &path, content.as_bytes())
+    }
+
+    fn too_new(&self, format: u32) -> Error {
+        too_new(&self.layout.version(), format, self.newest_format())
+    }
 }
 
-fn too_new(path: &Path, format: u32) -> Error {
+fn too_new(path: &Path, format: u32, newest: u32) -> Error {
     Error::new(
         Kind::Malformed,
-        "the data directory is newer than this pachat",
+        "what is kept here is newer than this pachat",
     )
     .why(format!(
-        "it has format {format}, and this version knows formats up to {FORMAT}"
+        "it has format {format}, and this version knows formats up to {newest}"
     ))
     .path(path)
     .hint("install the current version of pachat")

@@ -107,6 +107,16 @@ impl Partial {
         self.write()
     }
 
+    /// The length of the file in bytes.
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Whether nothing is in it; its head is from the beginning.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
     /// Keeps what is known about who answers, in the same write as the next piece: where
     /// none follows there is no reply to say it of.
     pub fn identity(&mut self, identity: &Identity) -> Result<()> {

@@ -31,7 +31,7 @@ use crate::model::error::{Error, Kind, Result, describe};
 use crate::platform::disk::{FileKind, LockMode};
 
 use super::lock::{self, Lock, Patience};
-use super::{Store, atomic};
+use super::{Store, atomic, too_new};
 use draft::Draft;
 
 /// What stands before the time in the name of a point.
@@ -60,12 +60,24 @@ pub struct Point {
     /// What its maker wanted to say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
+    /// The format of the store that it is of.
+    #[serde(default = "first_format", skip_serializing_if = "is_first_format")]
+    pub format: u32,
     /// What it covers: a part that is not named is left alone by a rollback.
     pub parts: Vec<String>,
     /// How many files, and how many bytes.
     pub files: u64,
     /// Bytes of all files together, by their recorded lengths.
     pub bytes: u64,
+}
+
+fn first_format() -> u32 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_first_format(format: &u32) -> bool {
+    *format == first_format()
 }
 
 /// A file of a rollback point.
@@ -111,6 +123,7 @@ pub fn create(
             created_at,
             reason: reason.to_owned(),
             note: note.map(ToOwned::to_owned),
+            format: store.format()?.unwrap_or_else(|| store.newest_format()),
             parts: parts.iter().map(|part| part.path().to_owned()).collect(),
             files: draft.files.len() as u64,
             bytes: draft.files.iter().map(|file| file.len).sum(),
@@ -119,6 +132,7 @@ pub fn create(
         return Ok(point);
     }
     Err(Error::new(Kind::Busy, "cannot make a rollback point")
+        .somebody_else()
         .why("conversations keep being moved meanwhile")
         .hint("try again when fewer pachats are at work"))
 }
@@ -245,6 +259,10 @@ pub fn open(store: &Store, spec: &str) -> Result<(Point, Vec<PointFile>)> {
                 .hint("see them all: pachat rollback --list"),
         );
     };
+    if point.format > store.newest_format() {
+        let path = store.layout().points_dir().join(&point.id);
+        return Err(too_new(&path, point.format, store.newest_format()));
+    }
     let files = files(store, &point)?;
     Ok((point, files))
 }

@@ -8,13 +8,14 @@ use flate2::read::MultiGzDecoder;
 use crate::model::conversation::Conversation;
 use crate::model::error::{Error, Kind, Result};
 use crate::model::id::ConversationId;
+use crate::model::size::ByteSize;
 use crate::platform::disk::{FileKind, LockMode, Open};
 
 use super::Store;
 use super::partial::{self, Remains};
 
-/// The most bytes that a conversation may have to be read at all: far above the limit for
-/// writing, so that a file made elsewhere still opens.
+/// The most bytes that a conversation may have to be read at all, however much memory is
+/// allowed: far above the limit for writing, so that a file made elsewhere still opens.
 pub(super) const LARGEST: u64 = 1 << 30;
 
 /// A conversation as it was read.
@@ -42,11 +43,14 @@ impl Store {
     /// Reads one conversation, wherever it is.
     pub fn read(&self, id: &ConversationId) -> Result<Loaded> {
         let path = self.layout().active(id);
-        let (bytes, path, archived) = match self.disk().read(&path, LARGEST) {
+        let (bytes, path, archived) = match self.disk().read(&path, self.memory_limit()) {
             Ok(bytes) => (bytes, path, false),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let path = self.layout().archived(id);
                 (self.inflate(&path)?, path, true)
+            }
+            Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
+                return Err(too_large("the conversation", &path, self.memory_limit()));
             }
             Err(error) => return Err(Error::io("cannot read the conversation", &path, &error)),
         };
@@ -67,10 +71,14 @@ impl Store {
         };
         let file = self.disk().open(path, Open::Read).map_err(cannot)?;
         let mut bytes = Vec::new();
+        let limit = self.memory_limit();
         MultiGzDecoder::new(file)
-            .take(LARGEST)
+            .take(limit.saturating_add(1))
             .read_to_end(&mut bytes)
             .map_err(cannot)?;
+        if bytes.len() as u64 > limit {
+            return Err(too_large("the archived conversation", path, limit));
+        }
         Ok(bytes)
     }
 
@@ -111,9 +119,13 @@ impl Store {
     /// What the side file of a conversation holds, if there is one.
     pub fn remains(&self, id: &ConversationId) -> Result<Option<Remains>> {
         let path = self.layout().partial(id);
-        match self.disk().read(&path, LARGEST) {
+        let limit = self.memory_limit();
+        match self.disk().read(&path, limit) {
             Ok(bytes) => Ok(Some(partial::parse(&bytes))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
+                Err(too_large("the side file of a reply", &path, limit))
+            }
             Err(error) => Err(Error::io(
                 "cannot read the side file of a reply",
                 &path,
@@ -149,6 +161,15 @@ impl Store {
             .into_iter()
             .find(|path| self.disk().stat(path).is_ok())
     }
+}
+
+/// The refusal of what does not fit into the memory that is allowed. Nothing was changed.
+pub(super) fn too_large(what: &str, path: &Path, limit: u64) -> Error {
+    let limit = ByteSize(limit);
+    Error::new(Kind::Malformed, format!("{what} is too large"))
+        .why(format!("limits.memory_mb allows {limit} in memory"))
+        .path(path)
+        .hint("allow more: pachat config set limits.memory_mb NUMBER, or MAX_MEMORY_MB=NUMBER for one call")
 }
 
 /// Folds the bytes of a file, and takes off a line that is cut or still being written.

@@ -309,7 +309,7 @@ pub(super) fn recover_for_reading(store: &Store) -> Result<()> {
     let decided = is_decided(store)?;
     let signals = Signals::default();
     let mut patience = Patience {
-        limit: Some(PATIENCE),
+        limit: Some(store.patience.map_or(PATIENCE, |limit| limit.min(PATIENCE))),
         signals: &signals,
         notify: &mut || {},
     };
@@ -319,8 +319,13 @@ pub(super) fn recover_for_reading(store: &Store) -> Result<()> {
     }
     recovered.map_err(|error| {
         let cause = error.headline();
-        Error::new(Kind::Busy, "a restore is not complete yet")
-            .why("its last steps come first, and cannot be done now")
+        let busy = Error::new(Kind::Busy, "a restore is not complete yet");
+        let busy = if error.is_somebody_else() {
+            busy.somebody_else()
+        } else {
+            busy
+        };
+        busy.why("its last steps come first, and cannot be done now")
             .cause(cause)
             .path(&store.layout().swap_dir())
             .hint("run pachat again, where and as somebody who may write to the data directory")

@@ -105,6 +105,10 @@ impl Writer {
             }
             other => other.map_err(cannot)?,
         };
+        let limit = store.memory_limit();
+        if file.stat().map_err(cannot)?.len > limit {
+            return Err(read::too_large("the conversation", &path, limit));
+        }
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(cannot)?;
         let loaded = read::parse(bytes, &path, false)?;

@@ -1,7 +1,7 @@
 //! Where the lines of a chat come from, read on a thread of their own: reading blocks, and a
 //! chat must notice a signal while it waits for a line.
 
-use std::io::{self, BufRead};
+use std::io::{self, BufRead, Read as _};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
 
@@ -109,6 +109,12 @@ impl Lines {
                     self.asked = false;
                     return Ok(line);
                 }
+                Ok(Err(error)) if error.kind() == io::ErrorKind::FileTooLarge => {
+                    self.asked = false;
+                    return Err(Error::new(Kind::Malformed, "a line is too large")
+                        .why("limits.memory_mb allows no more for one prompt")
+                        .hint("raise limits.memory_mb, or send a part of it"));
+                }
                 Ok(Err(error)) => {
                     self.asked = false;
                     // A terminal that is gone fails the read, too; the signal says more.
@@ -160,12 +166,28 @@ impl Lines {
 
 /// Plain lines, from a pipe, a file, or a terminal without an editor. A line that ends in a
 /// backslash goes on in the next one here, too.
-pub struct PlainLines(Box<dyn BufRead + Send>);
+pub struct PlainLines {
+    reader: Box<dyn BufRead + Send>,
+    /// The most bytes of one text.
+    limit: u64,
+}
 
 impl PlainLines {
-    /// Reads from `reader`.
-    pub fn new(reader: Box<dyn BufRead + Send>) -> Self {
-        Self(reader)
+    /// Reads from `reader` texts of at most `limit` bytes.
+    pub fn new(reader: Box<dyn BufRead + Send>, limit: u64) -> Self {
+        Self { reader, limit }
+    }
+
+    /// A line with its line feed, of at most `room` bytes.
+    fn line(&mut self, room: u64) -> io::Result<String> {
+        let mut bytes = Vec::new();
+        let mut limited = (&mut self.reader).take(room.saturating_add(1));
+        limited.read_until(b'\n', &mut bytes)?;
+        if bytes.len() as u64 > room {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        String::from_utf8(bytes)
+            .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8"))
     }
 }
 
@@ -173,8 +195,8 @@ impl LineSource for PlainLines {
     fn read(&mut self) -> io::Result<Line> {
         let mut text = String::new();
         loop {
-            let mut line = String::new();
-            if self.0.read_line(&mut line)? == 0 {
+            let line = self.line(self.limit.saturating_sub(text.len() as u64))?;
+            if line.is_empty() {
                 // A backslash at the very end continues nothing.
                 return Ok(match text.strip_suffix('\n') {
                     Some(text) => Line::Text(text.to_owned()),
@@ -201,7 +223,7 @@ mod tests {
     #[test]
     fn plain_lines_continue_after_a_backslash() {
         let input: &[u8] = b"one\ntwo \\\nthree\r\n\na\\b\\\n\\\nc\nlast";
-        let mut lines = PlainLines::new(Box::new(input));
+        let mut lines = PlainLines::new(Box::new(input), 64);
         let mut next = || lines.read().unwrap();
         assert_eq!(next(), Line::Text("one".into()));
         assert_eq!(next(), Line::Text("two \nthree".into()));
@@ -212,9 +234,21 @@ mod tests {
     }
 
     #[test]
+    fn a_line_without_an_end_is_not_read_to_its_end() {
+        let endless = io::BufReader::new(io::repeat(b'x'));
+        let mut lines = PlainLines::new(Box::new(endless), 1000);
+        let error = lines.read().unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::FileTooLarge);
+        // Nor is one that goes on in the next one for ever.
+        let endless = io::BufReader::new(io::repeat(b'\\').chain(io::empty()));
+        let mut lines = PlainLines::new(Box::new(endless), 1000);
+        assert!(lines.read().is_err());
+    }
+
+    #[test]
     fn a_backslash_at_the_very_end_continues_nothing() {
         let input: &[u8] = b"last \\";
-        let mut lines = PlainLines::new(Box::new(input));
+        let mut lines = PlainLines::new(Box::new(input), 64);
         assert_eq!(lines.read().unwrap(), Line::Text("last ".into()));
         assert_eq!(lines.read().unwrap(), Line::End);
     }

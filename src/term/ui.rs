@@ -178,7 +178,8 @@ impl Ui {
             .and_then(|()| self.stderr.writer.flush());
     }
 
-    /// An error: what, why, then file, cause and hint, each on a line. Always shown.
+    /// An error: what, why, then file, cause and hint, each on a line; all of it on one line if
+    /// quiet, for whom a program calls and a person reads in a mail. Always shown.
     pub fn error(&mut self, error: &Error) {
         if error.kind() == Kind::Closed {
             return;
@@ -188,17 +189,24 @@ impl Ui {
         } else {
             ("", "")
         };
-        let mut text = format!("{red}pachat:{off} {}\n", clean_line(&error.headline()));
-        if let Some(path) = error.path_ref() {
-            let path = path.display().to_string();
-            text.extend(["  file: ", &clean_line(&path), "\n"]);
+        let path = error.path_ref().map(|path| path.display().to_string());
+        let further = [
+            ("file", path.as_deref()),
+            ("cause", error.cause_text()),
+            ("hint", error.hint_text()),
+        ];
+        let between = if self.talk == Talk::Quiet {
+            "; "
+        } else {
+            "\n  "
+        };
+        let mut text = format!("{red}pachat:{off} {}", clean_line(&error.headline()));
+        for (name, value) in further {
+            if let Some(value) = value {
+                text.extend([between, name, ": ", &clean_line(value)]);
+            }
         }
-        if let Some(cause) = error.cause_text() {
-            text.extend(["  cause: ", &clean_line(cause), "\n"]);
-        }
-        if let Some(hint) = error.hint_text() {
-            text.extend(["  hint: ", &clean_line(hint), "\n"]);
-        }
+        text.push('\n');
         let _ = self.stderr.writer.write_all(text.as_bytes());
     }
 

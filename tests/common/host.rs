@@ -2,7 +2,7 @@
 //! only moves when something waits.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -13,8 +13,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use pachat::platform::disk::RealDisk;
-use pachat::platform::program::RealPrograms;
-use pachat::platform::{Clock, Disk, Environment, Host, Input, Output, Random, Secrets, Signals};
+use pachat::platform::program::{self, Ended, RealPrograms};
+use pachat::platform::{
+    Clock, Disk, Environment, Host, Input, Output, Programs, Random, Secrets, Signals,
+};
 use zeroize::Zeroizing;
 
 /// A clock that begins at a chosen moment and moves when somebody sleeps.
@@ -190,6 +192,23 @@ impl Secrets for NoSecrets {
     }
 }
 
+/// Programs that the test keeps, too.
+struct Lent(Arc<dyn Programs + Send + Sync>);
+
+impl Programs for Lent {
+    fn capture(&self, command: &str) -> io::Result<program::Captured> {
+        self.0.capture(command)
+    }
+
+    fn run(&self, program: &OsStr, words: &[OsString], stdin: &[u8]) -> io::Result<Ended> {
+        self.0.run(program, words, stdin)
+    }
+
+    fn edit(&self, editor: &str, file: &Path) -> io::Result<bool> {
+        self.0.edit(editor, file)
+    }
+}
+
 /// What one run left behind.
 #[derive(Debug)]
 pub struct Ran {
@@ -207,6 +226,10 @@ pub struct Sandbox {
     pub clock: Arc<TestClock>,
     /// What Ctrl-C goes to.
     pub signals: Signals,
+    /// Other programs, if not the machine's.
+    pub programs: Option<Arc<dyn Programs + Send + Sync>>,
+    /// The number of the person, whoever runs the tests.
+    pub user: Option<u32>,
     runs: AtomicU64,
 }
 
@@ -218,6 +241,8 @@ impl Sandbox {
             disk: Arc::new(RealDisk),
             clock: Arc::new(TestClock::new()),
             signals: Signals::default(),
+            programs: None,
+            user: Some(1000),
             runs: AtomicU64::new(1),
         }
     }
@@ -276,6 +301,8 @@ impl Sandbox {
                 working_directory: self.path().to_path_buf(),
                 data_home: Some(self.path().join("data")),
                 config_home: Some(self.path().join("config")),
+                user: self.user,
+                program: Some("/usr/local/bin/pachat".into()),
             },
             stdin: Input {
                 reader: Box::new(io::Cursor::new(stdin.as_ref().to_vec())),
@@ -296,7 +323,10 @@ impl Sandbox {
             disk: Arc::clone(&self.disk),
             random: Arc::new(TestRandom::new(self.runs.fetch_add(1000, Ordering::SeqCst))),
             signals: cues.signals.clone(),
-            programs: Box::new(RealPrograms),
+            programs: match &self.programs {
+                Some(programs) => Box::new(Lent(Arc::clone(programs))),
+                None => Box::new(RealPrograms),
+            },
         };
         let args = std::iter::once("pachat")
             .chain(args.iter().copied())

@@ -130,6 +130,7 @@ impl Home {
             working_directory: self.path("cwd"),
             data_home: Some(self.path("data")),
             config_home: Some(self.path("config")),
+            ..Environment::default()
         }
     }
 

@@ -13,6 +13,7 @@ use pachat::model::id::ConversationId;
 use pachat::model::record::{Content, Header, Message, Record, Role};
 use pachat::model::reply::{Delta, Finish, Identity, Progress, ReplyStream};
 use pachat::model::request::Request;
+use pachat::model::size::ByteSize;
 use pachat::ops::turn::{self, Ask, Audience, Keeper, Responder};
 use pachat::platform::{Clock, Signals};
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
@@ -176,6 +177,7 @@ fn turn(stream: &Stream, cuts: &[usize]) -> Outcome {
         options: serde_json::Map::new(),
         stream: true,
         keep_partial: false,
+        memory: ByteSize::megabytes(1),
     };
     let mut eyes = Eyes::default();
     let clock = TestClock::new();

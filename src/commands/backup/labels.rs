@@ -51,6 +51,7 @@ pub(super) fn labels(args: &BackupArgs) -> Result<Labels> {
 /// Carries out `backup pin` and `backup unpin`.
 pub(super) fn pin(spec: &str, pinned: bool, context: &mut Context) -> Result<()> {
     let (backup, changed) = super::watched(context, |store, patience, _| {
+        store.check()?;
         backup::pin(store, spec, pinned, patience)
     })?;
     let id = &backup.id;

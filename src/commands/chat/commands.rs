@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::commands::connection::known_models;
 use crate::commands::list::when;
-use crate::commands::session::spent_line;
+use crate::commands::session::{self, spent_line};
 use crate::context::Context;
 use crate::model::error::{Error, Kind, Result};
 use crate::model::record::{Role, Set};
@@ -226,6 +226,7 @@ impl Chat<'_> {
         let models = self.current_models(context)?;
         self.connection.prepare(&models, context)?;
         let (mut writer, n, text) = self.last_prompt(context)?;
+        session::check_room(&writer, &text, context)?;
         writer.rewind(n - 1)?;
         writer.prompt(&text)?;
         self.answer(writer, models, context)

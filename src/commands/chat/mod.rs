@@ -184,6 +184,7 @@ impl<'a> Chat<'a> {
             })?;
             return Ok(Lines::start(editor, Manner::Edited));
         }
+        let limit = context.settings.memory_limit().0;
         let nothing = Input {
             reader: Box::new(std::io::empty()),
             is_terminal: false,
@@ -194,7 +195,7 @@ impl<'a> Chat<'a> {
         } else {
             Manner::Piped
         };
-        Ok(Lines::start(PlainLines::new(stdin.reader), manner))
+        Ok(Lines::start(PlainLines::new(stdin.reader, limit), manner))
     }
 
     /// Gets ready to ask. Without a key there is still the manual, for who sits at a terminal

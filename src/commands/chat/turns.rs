@@ -21,7 +21,7 @@ impl Chat<'_> {
         self.connection.prepare(&models, context)?;
         let writer = if let Some(id) = self.id.clone() {
             let mut writer = self.writer(&id, context)?;
-            session::check_size(&writer, prompt, context)?;
+            session::check_room(&writer, prompt, context)?;
             writer.prompt(prompt)?;
             writer
         } else {
@@ -67,6 +67,7 @@ impl Chat<'_> {
             options: self.args.options.iter().cloned().collect(),
             stream: true,
             keep_partial: self.keep_partial,
+            memory: context.settings.memory_limit(),
         };
         let mut keeper = Keeper::Stored(Box::new(writer));
         let clock = Arc::clone(&context.clock);

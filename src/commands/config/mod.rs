@@ -11,6 +11,7 @@
 mod edit;
 mod key;
 mod list;
+mod schedule;
 
 use std::io;
 use std::time::Duration;
@@ -26,6 +27,7 @@ use crate::settings::{self, Change, Origin, Setting};
 use crate::store::atomic;
 
 pub use key::{Quiet as QuietKey, resolve as resolve_key, resolve_quietly as resolve_key_quietly};
+pub use schedule::ScheduleAction;
 
 /// Arguments of `config`.
 #[derive(Debug, Args)]
@@ -37,7 +39,8 @@ pub use key::{Quiet as QuietKey, resolve as resolve_key, resolve_quietly as reso
         pachat config key set\n  \
         pachat config set chat.model anthropic/claude-sonnet-4\n  \
         pachat config set api.base_url http://localhost:11434/v1\n  \
-        pachat config list --origin",
+        pachat config list --origin\n  \
+        pachat config schedule install",
     arg_required_else_help = true
 )]
 pub struct ConfigArgs {
@@ -95,6 +98,23 @@ pub enum ConfigAction {
         #[command(subcommand)]
         action: KeyAction,
     },
+    /// Let backups, cleanup and checks run by themselves
+    #[command(
+        long_about = "Lets the scheduler that the machine has run pachat: a backup every day, the daily, weekly and monthly \
+            sets of cleanup, and a check of health every hour. pachat itself has no daemon. Jobs are silent when all is \
+            fine; when something is wrong there is a line in the journal, in a mail from cron, or in launchd's log, and \
+            a failed unit.",
+        after_long_help = "Examples:\n  \
+            pachat config schedule install\n  \
+            pachat config schedule status\n  \
+            pachat config schedule print --with cron",
+        arg_required_else_help = true
+    )]
+    Schedule {
+        /// What to do.
+        #[command(subcommand)]
+        action: ScheduleAction,
+    },
 }
 
 /// The actions of `config key`.
@@ -143,6 +163,7 @@ pub fn run(args: ConfigArgs, context: &mut Context) -> Result<()> {
         ConfigAction::Path => path(context),
         ConfigAction::Edit => edit::run(context),
         ConfigAction::Key { action } => key::run(action, context),
+        ConfigAction::Schedule { action } => schedule::run(action, context),
     }
 }
 
@@ -250,6 +271,8 @@ pub(super) fn quote(text: &str) -> String {
 /// Whoever has it is done in milliseconds, unless its person thinks about a pass phrase.
 pub(in crate::commands) fn lock(context: &Context) -> Result<Box<dyn File>> {
     const PATIENCE: Duration = Duration::from_secs(10);
+    // What a newer pachat keeps there is not this one's to change.
+    context.store().check()?;
     let directory = context.settings.data_dir().join("run");
     atomic::create_dirs(context.disk.as_ref(), &directory)?;
     let path = context.store().layout().config_lock();
@@ -267,6 +290,7 @@ pub(in crate::commands) fn lock(context: &Context) -> Result<Box<dyn File>> {
     while !file.try_lock(LockMode::Exclusive).map_err(fail)? {
         if context.clock.elapsed().saturating_sub(start) >= patience {
             return Err(Error::new(Kind::Busy, "cannot change the settings")
+                .somebody_else()
                 .why("another pachat is changing them")
                 .hint("try again, or wait longer with --lock-timeout"));
         }

@@ -233,6 +233,7 @@ fn nothing(root: &Path) -> Error {
 
 fn busy() -> Error {
     Error::new(Kind::Busy, "the backup is not made")
+        .somebody_else()
         .why("files kept changing while they were read")
         .hint("try again later")
 }

@@ -246,6 +246,11 @@ impl Prepared<'_> {
             let source = |_: Part, _: &str| Take::Staged;
             let new = apply::new_parts(store, &self.plan, &self.comparison.live, &source);
             point = rollback::automatic(store, &parts, "restore", Some(manner.note), patience)?;
+            let format = self.manifest.store_format;
+            if format != store.newest_format() {
+                // As on the way back to a rollback point: the next who writes migrates.
+                store.set_format(format)?;
+            }
             staging.swap(&alone, &new)?;
         }
         if self.plan.key_file == KeyFile::Add {

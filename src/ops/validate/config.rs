@@ -20,6 +20,8 @@ use crate::store::keys::{self, Access, KeyStore, Mode};
 pub struct Subject<'a> {
     /// Where most of these stand, for the finding.
     pub config_file: String,
+    /// The line there of a setting, if it stands there.
+    pub line_of: &'a dyn Fn(&str) -> Option<u64>,
     /// The server.
     pub base_url: &'a BaseUrl,
     /// Whether a variable or a command gives the key, before the sealed ones.
@@ -50,6 +52,23 @@ pub struct Subject<'a> {
     pub archive_days: u32,
     /// `cleanup.min_age_days`.
     pub min_age_days: u32,
+}
+
+impl Subject<'_> {
+    fn finding(
+        &self,
+        code: &'static str,
+        severity: Severity,
+        key: &str,
+        cause: String,
+        remedy: &str,
+    ) -> Finding {
+        let finding = Finding::new(code, severity, &self.config_file, cause, remedy);
+        match (self.line_of)(key) {
+            Some(line) => finding.at_line(line),
+            None => finding,
+        }
+    }
 }
 
 /// Looks at all of it.
@@ -92,14 +111,8 @@ fn readable(disk: &dyn Disk, path: &Path) -> Result<(), String> {
 }
 
 fn look_at_backups(subject: &Subject<'_>, found: &mut Vec<Finding>) {
-    let mut add = |code, severity, cause: String, remedy: &str| {
-        found.push(Finding::new(
-            code,
-            severity,
-            &subject.config_file,
-            cause,
-            remedy,
-        ));
+    let mut add = |code, severity, key: &str, cause: String, remedy: &str| {
+        found.push(subject.finding(code, severity, key, cause, remedy));
     };
     for recipient in &subject.recipients {
         if let Err(error) = seal::check_recipient(recipient) {
@@ -107,6 +120,7 @@ fn look_at_backups(subject: &Subject<'_>, found: &mut Vec<Finding>) {
             add(
                 "config.recipient",
                 Severity::Error,
+                "backup.recipients",
                 format!("`backup.recipients`: {}", error.headline()),
                 hint,
             );
@@ -116,6 +130,7 @@ fn look_at_backups(subject: &Subject<'_>, found: &mut Vec<Finding>) {
         add(
             "config.no-recipient",
             Severity::Warning,
+            "backup.encrypted",
             "`backup.encrypted` is on and `backup.recipients` is empty, so every backup asks for a pass phrase, and one from cron fails".into(),
             "run `pachat backup keygen`, or `pachat config unset backup.encrypted`",
         );
@@ -125,6 +140,7 @@ fn look_at_backups(subject: &Subject<'_>, found: &mut Vec<Finding>) {
         add(
             "config.value",
             Severity::Error,
+            "backup.keep_within",
             format!("`backup.keep_within`: {why}"),
             "correct it with `pachat config set backup.keep_within 30d`",
         );
@@ -133,6 +149,7 @@ fn look_at_backups(subject: &Subject<'_>, found: &mut Vec<Finding>) {
         add(
             "config.retention",
             Severity::Note,
+            "backup.keep_last",
             "every `backup.keep_…` rule is off, so no backup is ever removed".into(),
             "if that is not meant, run `pachat config set backup.keep_last 7`",
         );
@@ -140,17 +157,12 @@ fn look_at_backups(subject: &Subject<'_>, found: &mut Vec<Finding>) {
 }
 
 fn look_at_limits(subject: &Subject<'_>, found: &mut Vec<Finding>) {
-    let mut add = |cause: String, remedy: &str| {
-        found.push(Finding::new(
-            "config.conflict",
-            Severity::Warning,
-            &subject.config_file,
-            cause,
-            remedy,
-        ));
+    let mut add = |key: &str, cause: String, remedy: &str| {
+        found.push(subject.finding("config.conflict", Severity::Warning, key, cause, remedy));
     };
     if subject.conversation_limit > subject.memory_limit {
         add(
+            "limits.conversation_mb",
             format!(
                 "`limits.conversation_mb` lets a conversation grow to {}, and `limits.memory_mb` lets no more than {} be read",
                 subject.conversation_limit, subject.memory_limit
@@ -162,6 +174,7 @@ fn look_at_limits(subject: &Subject<'_>, found: &mut Vec<Finding>) {
         && daily > monthly
     {
         add(
+            "limits.daily_cost_usd",
             format!(
                 "`limits.daily_cost_usd` allows {daily} a day, and `limits.monthly_cost_usd` only {monthly} a month"
             ),
@@ -170,6 +183,7 @@ fn look_at_limits(subject: &Subject<'_>, found: &mut Vec<Finding>) {
     }
     if subject.archive_days > 0 && subject.min_age_days > subject.archive_days {
         add(
+            "cleanup.min_age_days",
             format!(
                 "`cleanup.archive_days` is {}, and nothing younger than the {} days of `cleanup.min_age_days` is touched",
                 subject.archive_days, subject.min_age_days

@@ -465,12 +465,7 @@ pub const CODES: &[Code] = &[
         false,
         "the locale is not one of UTF-8",
     ),
-    (
-        "platform.home",
-        Warning,
-        false,
-        "the account has no home directory",
-    ),
+    ("platform.home", Warning, false, "HOME is not set"),
     ("platform.clock", Error, false, "the clock is wrong"),
     (
         "platform.memory",

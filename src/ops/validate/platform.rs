@@ -27,12 +27,12 @@ pub struct Machine<'a> {
     /// Whether a person looks on.
     pub is_terminal: bool,
     /// How wide the terminal is.
-    pub columns: Option<u16>,
+    pub columns: Option<usize>,
     /// `TERM`.
     pub terminal: Option<&'a str>,
     /// The first that is set of `LC_ALL`, `LC_CTYPE` and `LANG`.
     pub locale: Option<&'a str>,
-    /// Whether the account has a home directory.
+    /// Whether `HOME` is set, where there is such a thing.
     pub has_home: bool,
     /// The time.
     pub now: Timestamp,
@@ -54,7 +54,7 @@ pub fn look(machine: &Machine<'_>) -> Vec<Finding> {
 
 fn look_at_terminal(machine: &Machine<'_>, found: &mut Vec<Finding>) {
     /// Narrower than this, tables and the prompt of a chat wrap.
-    const NARROW: u16 = 40;
+    const NARROW: usize = 40;
     let mut note = |cause: String, remedy: &str| {
         let subject = "terminal";
         found.push(Finding::new(
@@ -99,8 +99,8 @@ fn look_at_terminal(machine: &Machine<'_>, found: &mut Vec<Finding>) {
             "platform.home",
             Severity::Warning,
             "environment",
-            "this account has no home directory, so there is no place for master.key, .env and the history of chats",
-            "set HOME; for keys without one, use ENCRYPTION_KEY",
+            "HOME is not set: `~/` in a setting leads nowhere, and master.key, .env and the history of chats may be looked for in another place than usual",
+            "set HOME, for a service with `Environment=HOME=…` or `User=…`",
         ));
     }
 }
@@ -142,7 +142,9 @@ fn look_at_clock(machine: &Machine<'_>, found: &mut Vec<Finding>) {
     if ahead < -DAY {
         add(
             Severity::Error,
-            format!("the clock shows a time before the newest conversation, which began {newest}"),
+            format!(
+                "the clock shows a time before the newest conversation, which began {newest}: one of the two is wrong"
+            ),
         );
     } else if ahead > LONG_AGO {
         add(
@@ -313,8 +315,8 @@ impl Trial<'_> {
         severity: Severity,
         cause: &str,
         remedy: &str,
-    ) -> Option<Finding> {
-        Some(Finding::new(code, severity, &self.subject, cause, remedy))
+    ) -> Finding {
+        Finding::new(code, severity, &self.subject, cause, remedy)
     }
 
     /// Whether one lock keeps another out, and lets it in when it is gone.
@@ -332,24 +334,24 @@ impl Trial<'_> {
         Ok(if let Ok(true) = works {
             None
         } else {
-            self.finding(
+            Some(self.finding(
                 "platform.locks",
                 Severity::Error,
                 "locks do not keep each other out here, so two pachats could write to one conversation at once",
                 "keep the data directory on a local disk, or mount it with locking",
-            )
+            ))
         })
     }
 
     fn links(&self) -> Option<Finding> {
         match self.disk.hard_link(&self.path("a"), &self.path("b")) {
             Ok(()) => None,
-            Err(_) => self.finding(
+            Err(_) => Some(self.finding(
                 "platform.hard-links",
                 Severity::Note,
                 "the file system has no hard links, so rollback points are copies and need space and time",
                 "nothing needs to be done; `pachat config set rollback.keep` says how many are kept",
-            ),
+            )),
         }
     }
 
@@ -368,24 +370,24 @@ impl Trial<'_> {
         Ok(if replaced {
             None
         } else {
-            self.finding(
+            Some(self.finding(
                 "platform.rename",
                 Severity::Error,
                 "a file cannot be replaced by another one here, so settings, keys and backups cannot be saved",
                 "keep the data directory on a local disk",
-            )
+            ))
         })
     }
 
     fn directory_sync(&self) -> Option<Finding> {
         match self.disk.sync_dir(&self.directory) {
             Ok(()) => None,
-            Err(_) => self.finding(
+            Err(_) => Some(self.finding(
                 "platform.sync",
                 Severity::Warning,
                 "the names of new files cannot be made durable here: a power cut may take the last ones",
                 "keep the data directory on a local disk",
-            ),
+            )),
         }
     }
 }

@@ -35,6 +35,7 @@ pub fn since(store: &Store, start: Timestamp) -> Result<Vec<u8>> {
     let mut all = all.unwrap_or_default();
     all.retain(|one| one.at >= start);
     let mut bytes = Vec::new();
+    let limit = store.memory_limit();
     for one in &all {
         // Of two halves of a crash the compressed one counts.
         let double = !one.compressed
@@ -42,14 +43,14 @@ pub fn since(store: &Store, start: Timestamp) -> Result<Vec<u8>> {
                 .iter()
                 .any(|other| other.compressed && other.at == one.at);
         if !double {
-            let renamed = append(disk, one, identity, &mut bytes).map_err(fail)?;
+            let renamed = append(disk, one, identity, limit, &mut bytes).map_err(fail)?;
             if renamed {
                 current = None;
             }
         }
     }
     if let Some(mut file) = current {
-        file.read_to_end(&mut bytes).map_err(fail)?;
+        add(&mut file, limit, &mut bytes).map_err(fail)?;
     }
     Ok(bytes)
 }
@@ -59,6 +60,7 @@ fn append(
     disk: &dyn Disk,
     one: &Rotated,
     identity: Option<(u64, u64)>,
+    limit: u64,
     bytes: &mut Vec<u8>,
 ) -> io::Result<bool> {
     // One that has gone meanwhile was compressed or was too old.
@@ -76,11 +78,22 @@ fn append(
         }
     };
     if compressed {
-        MultiGzDecoder::new(file).read_to_end(bytes)?;
+        add(&mut MultiGzDecoder::new(file), limit, bytes)?;
         return Ok(false);
     }
-    file.read_to_end(bytes)?;
+    add(&mut file, limit, bytes)?;
     Ok(identity.is_some() && file.stat()?.identity == identity)
+}
+
+/// Reads to the end, as long as all of it together fits into the memory that is allowed.
+fn add(from: &mut dyn Read, limit: u64, bytes: &mut Vec<u8>) -> io::Result<()> {
+    let room = limit.saturating_sub(bytes.len() as u64);
+    from.take(room.saturating_add(1)).read_to_end(bytes)?;
+    if bytes.len() as u64 > limit {
+        let why = "the log is larger than limits.memory_mb allows";
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, why));
+    }
+    Ok(())
 }
 
 fn optional<T>(result: io::Result<T>) -> io::Result<Option<T>> {

@@ -165,7 +165,7 @@ fn look_at_mount(around: &Surroundings<'_>, found: &mut Vec<Finding>) {
     }
 }
 
-/// The place and the kind of a line of `mountinfo` (proc_pid_mountinfo(5)): the fifth field,
+/// The place and the kind of a line of `mountinfo` (`man proc_pid_mountinfo`): the fifth field,
 /// and the first behind the dash.
 fn mount(line: &str) -> Option<(PathBuf, &str)> {
     let (before, behind) = line.split_once(" - ")?;

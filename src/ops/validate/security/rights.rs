@@ -272,7 +272,8 @@ fn owner(around: &Surroundings<'_>, directory: &Path, files: &[(PathBuf, Stat)])
 fn look_above(around: &Surroundings<'_>, found: &mut Vec<Finding>) {
     let tops = [Some(around.data_dir), around.config_dir];
     let mut seen = HashSet::new();
-    for top in tops.into_iter().flatten() {
+    let tops = tops.into_iter().flatten();
+    for top in tops.filter(|top| exists(around, top)) {
         for directory in top.ancestors().skip(1) {
             let Ok(stat) = around.disk.stat(directory) else {
                 continue;
@@ -306,54 +307,61 @@ fn look_above(around: &Surroundings<'_>, found: &mut Vec<Finding>) {
 /// The files of the configuration directory, each by itself: others than pachat's are nobody's
 /// business here.
 fn look_at_config_dir(around: &Surroundings<'_>, found: &mut Vec<Finding>) {
-    let mut files: Vec<(PathBuf, bool)> = Vec::new();
+    let mut keys: Vec<PathBuf> = Vec::new();
+    let mut others: Vec<PathBuf> = Vec::new();
     if let Some(directory) = around.config_dir {
         if let Ok(stat) = around.disk.stat(directory)
             && stat.mode.is_some_and(|mode| mode & 0o022 != 0)
         {
             found.push(mode(around, directory, &stat));
         }
-        files.push((directory.join("master.key"), true));
-        files.push((directory.join("master.command"), false));
-        files.push((directory.join("history"), false));
+        keys.push(directory.join("master.key"));
+        others.push(directory.join("master.command"));
+        others.push(directory.join("history"));
     }
-    files.extend(
-        around
-            .env_file
-            .map(|(path, secret)| (path.to_path_buf(), secret)),
-    );
-    files.extend(around.identity.map(|path| (path.to_path_buf(), true)));
-    for (path, is_key) in files {
-        if path.starts_with(around.data_dir) || !exists(around, &path) {
+    keys.extend(around.identity.map(Path::to_path_buf));
+    match around.env_file {
+        Some((path, true)) => keys.push(path.to_path_buf()),
+        // Without a key in it anybody may read it, but not change it: it says where requests go.
+        Some((path, false)) if behind(around, path).is_some_and(|stat| is_changeable(&stat)) => {
+            others.push(path.to_path_buf());
+        }
+        _ => {}
+    }
+    for (path, is_key) in keys
+        .into_iter()
+        .map(|path| (path, true))
+        .chain(others.into_iter().map(|path| (path, false)))
+    {
+        if path.starts_with(around.data_dir) {
             continue;
         }
-        // These may be links into a directory of dotfiles: what they lead to is what counts.
-        let Ok(stat) = around
-            .disk
-            .open(&path, Open::Read)
-            .and_then(|file| file.stat())
-        else {
+        let Some(stat) = behind(around, &path) else {
             continue;
         };
-        let is_exposed = stat.mode.is_some_and(|mode| mode & 0o077 != 0);
-        if is_exposed && is_key {
-            let cause = format!("{} (mode {})", exposure(&stat), octal(&stat));
-            let remedy = format!(
-                "run `pachat validate --fix`, or `chmod 600 {}`",
-                path.display()
-            );
-            found.push(secret(path.display().to_string(), &cause, &remedy));
-        } else if is_exposed {
-            let name = path.display().to_string();
+        let name = path.display().to_string();
+        if stat.mode.is_some_and(|mode| mode & 0o077 != 0) {
             let cause = format!("{} (mode {})", exposure(&stat), octal(&stat));
             let remedy = format!("run `pachat validate --fix`, or `chmod 600 {name}`");
-            found.push(
-                Finding::new("security.mode", Severity::Warning, name, cause, remedy).fixable(),
-            );
+            found.push(if is_key {
+                secret(name, &cause, &remedy)
+            } else {
+                Finding::new("security.mode", Severity::Warning, name, cause, remedy).fixable()
+            });
         }
         if is_foreign(around, &stat) {
             let directory = path.parent().unwrap_or(&path).to_path_buf();
             found.push(owner(around, &directory, &[(path, stat)]));
         }
     }
+}
+
+/// What a path leads to, if it is a file: these may be links into a directory of dotfiles.
+fn behind(around: &Surroundings<'_>, path: &Path) -> Option<Stat> {
+    let file = around.disk.open(path, Open::Read).ok()?;
+    file.stat().ok().filter(|stat| stat.kind == FileKind::File)
+}
+
+fn is_changeable(stat: &Stat) -> bool {
+    stat.mode.is_some_and(|mode| mode & 0o022 != 0)
 }
