@@ -8,6 +8,7 @@ from this repository's own manual and code.
 
 import json
 import math
+import os
 import random
 import re
 import sys
@@ -121,6 +122,8 @@ def sizes(count, total, source):
 
 def make(directory, count, total):
     """A data directory with `count` conversations of `total` bytes together."""
+    # As pachat makes them: for their owner alone.
+    os.umask(0o077)
     source = random.Random(count)
     text = Text(count)
     active = Path(directory) / "conversations" / "active"

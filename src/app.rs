@@ -45,13 +45,13 @@ pub fn run(args: impl IntoIterator<Item = OsString>, host: Host) -> ExitCode {
     if let Some(code) = commands::completions::complete(&args, &environment, &disk, &mut stdout) {
         return ExitCode::from(code);
     }
-    if asks_for_versions(&args) {
-        // A reader that is gone has seen enough.
-        let _ = stdout.writer.write_all(versions().as_bytes());
-        return ExitCode::SUCCESS;
-    }
     let cli = match parse(&args) {
         Ok(cli) => cli,
+        Err(error) if asks_for_versions(&args, &error) => {
+            // A reader that is gone has seen enough.
+            let _ = stdout.writer.write_all(versions().as_bytes());
+            return ExitCode::SUCCESS;
+        }
         Err(error) => return refuse(&error, &environment, &mut stdout, &mut stderr),
     };
     let colour = colour(&cli.global, &environment, &stdout, &stderr);
@@ -183,14 +183,14 @@ fn complete_swap(
     store.check().is_ok()
 }
 
-/// Whether the command line is `--version --json`, which the parser of the command line would
-/// take for `--version`.
-fn asks_for_versions(args: &[OsString]) -> bool {
-    let [_, first, second] = args else {
-        return false;
-    };
+/// Whether the command line is `--version --json`. The parser stops at the first of the two,
+/// whichever that is: `error` is what it said.
+fn asks_for_versions(args: &[OsString], error: &clap::Error) -> bool {
     let is_version = |word: &OsString| word == "--version" || word == "-V";
-    (is_version(first) && second == "--json") || (first == "--json" && is_version(second))
+    match error.kind() {
+        ErrorKind::DisplayVersion => args.iter().any(|word| word == "--json"),
+        _ => matches!(args, [_, first, second] if first == "--json" && is_version(second)),
+    }
 }
 
 /// The version of the program and those of its formats, as a JSON document.

@@ -8,11 +8,13 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{self, Read, Write};
+use std::ops::Range;
 
 use flate2::read::{GzDecoder, MultiGzDecoder};
 use pachat::archive::manifest::{Entry, Manifest, STORE_FORMAT};
 use pachat::archive::path::ArchivePath;
-use pachat::archive::write::{Earlier, Member, Nothing, Source, Written, write};
+use pachat::archive::read::{self, Nowhere};
+use pachat::archive::write::{Copied, Earlier, Member, Nothing, Source, Written, write};
 use pachat::model::backup::{BackupType, Part, Sha256};
 use pachat::model::error::{Error, Kind, Result};
 use proptest::prelude::*;
@@ -85,6 +87,7 @@ impl Source for Store {
 /// The members of an archive, as a later one finds them.
 struct Archive {
     bytes: Vec<u8>,
+    copied: Vec<Copied>,
     members: Vec<Member>,
     asked: usize,
     lost: HashSet<Sha256>,
@@ -140,8 +143,9 @@ fn written(store: &mut Store, earlier: &mut dyn Earlier, cores: usize) -> Archiv
     let manifest = store.manifest();
     let mut bytes = Vec::new();
     match write(&manifest, store, earlier, cores, &mut bytes).unwrap() {
-        Written::Whole(members) => Archive {
+        Written::Whole { members, copied } => Archive {
             bytes,
+            copied,
             members,
             asked: 0,
             lost: HashSet::new(),
@@ -302,6 +306,80 @@ fn members_of_files_that_did_not_change_are_copied_and_the_files_not_read() {
     assert!(third.bytes == second.bytes);
 }
 
+/// What is left of an archive without what was copied, and the numbers of those files.
+fn rest(archive: &Archive) -> (Vec<u8>, Vec<Range<usize>>) {
+    let members = archive.members.iter().enumerate();
+    let copied = |number: &usize| {
+        let mut all = archive.copied.iter();
+        all.any(|copied| copied.members.contains(number))
+    };
+    let left = members.filter(|(number, _)| !copied(number));
+    let bytes = left.flat_map(|(_, member)| packed(&archive.bytes, member));
+    let files = archive.copied.iter().map(|copied| copied.files.clone());
+    (bytes.copied().collect(), files.collect())
+}
+
+fn read_rest(bytes: &[u8], without: &[Range<usize>]) -> Result<Manifest> {
+    read::read_rest(&mut &bytes[..], false, without, &mut Nowhere)
+}
+
+#[test]
+fn without_what_was_copied_an_archive_is_one_of_the_other_files() {
+    let mut store = many(200);
+    // One of several pieces stays, another becomes new.
+    store.conversation(1, text(1, 3 * MIB));
+    store.conversation(3, text(3, 2 * MIB + 1));
+    let mut first = written(&mut store, &mut Nothing, 2);
+    assert_eq!(first.copied, []);
+    store.conversation(3, text(4, 2 * MIB + 1));
+    store.conversation(2 * 120, text(999, 21_000));
+    let second = written(&mut store, &mut first, 2);
+    let manifest = store.manifest();
+    let count: usize = second.copied.iter().map(|copied| copied.files.len()).sum();
+    assert!((100..200).contains(&count), "{count}");
+    assert_eq!(read_rest(&second.bytes, &[]).unwrap(), manifest);
+
+    let (bytes, without) = rest(&second);
+    assert!(bytes.len() < second.bytes.len() / 2);
+    assert_eq!(read_rest(&bytes, &without).unwrap(), manifest);
+    // It is all of the rest, and nothing but the rest.
+    assert!(read_rest(&bytes, &[]).is_err());
+    assert!(read_rest(&second.bytes, &without).is_err());
+    for number in 0..without.len() {
+        let mut fewer = without.clone();
+        fewer.remove(number);
+        assert!(read_rest(&bytes, &fewer).is_err());
+        let end = without[number].end;
+        let is_last = without.get(number + 1).is_none_or(|next| end < next.start);
+        if is_last && end < manifest.files.len() {
+            let mut more = without.clone();
+            more[number].end += 1;
+            assert!(read_rest(&bytes, &more).is_err());
+        }
+    }
+    assert!(read_rest(&bytes[..bytes.len() - 1], &without).is_err());
+}
+
+#[test]
+fn a_large_file_counts_as_copied_only_as_a_whole() {
+    let mut store = Store::default();
+    store.conversation(1, text(1, 3 * MIB));
+    store.conversation(2, text(2, 2 * MIB));
+    let mut first = written(&mut store, &mut Nothing, 2);
+    let all = written(&mut store, &mut first, 2);
+    assert_eq!(all.copied.len(), 2);
+    // Manifest, header, three pieces; header, two pieces.
+    for lost in [1, 2, 4] {
+        first.lost = HashSet::from([first.members[lost].key]);
+        let again = written(&mut store, &mut first, 2);
+        assert_eq!(again.copied.len(), 1, "{lost}");
+        assert_eq!(again.copied[0].files, 1..2);
+        assert!(again.bytes == first.bytes);
+        let (bytes, without) = rest(&again);
+        assert_eq!(read_rest(&bytes, &without).unwrap(), store.manifest());
+    }
+}
+
 #[test]
 fn a_member_that_was_lost_is_made_again() {
     let mut store = many(100);
@@ -378,7 +456,8 @@ fn a_file_that_grew_is_read_as_far_as_the_manifest_says() {
     }
     let mut bytes = Vec::new();
     let result = write(&manifest, &mut store, &mut Nothing, 2, &mut bytes).unwrap();
-    assert_eq!(result, Written::Whole(before.members));
+    let (members, copied) = (before.members, before.copied);
+    assert_eq!(result, Written::Whole { members, copied });
     assert!(bytes == before.bytes);
 }
 
@@ -529,6 +608,8 @@ proptest! {
         assert_holds(&second, &store);
         let fresh = written(&mut store, &mut Nothing, 1);
         prop_assert!(second.bytes == fresh.bytes);
+        let (bytes, without) = rest(&second);
+        prop_assert_eq!(read_rest(&bytes, &without).unwrap(), store.manifest());
         let keys: HashMap<Sha256, Sha256> =
             first.members.iter().map(|member| (member.key, member.packed)).collect();
         for member in &second.members {

@@ -19,6 +19,7 @@ use flate2::read::MultiGzDecoder;
 use pachat::archive::manifest::{Entry, Manifest};
 use pachat::archive::read::{self, Sink};
 use pachat::archive::seal::{self, Opener};
+use pachat::model::backup::Sha256;
 use pachat::model::error::Result;
 use pachat::model::reply::Delta;
 use pachat::model::secret::Secret;
@@ -27,7 +28,7 @@ use pachat::platform::{Clock, Signals};
 use pachat::store::Store;
 use pachat::store::lock::Patience;
 use pachat::store::writer::{Beginning, Writer};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const WHALES: &str = "20260822-080000-7k2m9q";
 const SKY: &str = "20260821-090000-abc123";
@@ -302,7 +303,7 @@ fn what_looks_the_same_is_read_only_with_force_or_without_the_index() {
     assert_ne!(second, first);
     disguise(&path, &conversation(SKY, "cello"), long_ago);
     assert_eq!(printed(&sandbox.run(&["backup"])), second);
-    fs::remove_file(sandbox.data_dir().join("cache/backup-data.json")).unwrap();
+    fs::remove_file(sandbox.data_dir().join("cache/backup-data.jsonl")).unwrap();
     let third = printed(&sandbox.run(&["backup"]));
     assert_ne!(third, second);
     let sky = &content(&fs::read(third).unwrap())[&format!("conversations/active/{SKY}.jsonl")];
@@ -321,38 +322,95 @@ fn a_file_that_changed_just_now_is_read_again() {
     assert_ne!(printed(&sandbox.run(&["backup"])), first);
 }
 
-#[test]
-fn a_member_that_proves_bad_is_packed_anew() {
-    let sandbox = sandbox();
-    let ids = ["20260820-080000-7k2m9q", "20260820-080001-7k2m9q"];
-    for (id, letter) in ids.iter().zip(["a", "b"]) {
+const TWINS: [&str; 2] = ["20260820-080000-7k2m9q", "20260820-080001-7k2m9q"];
+
+/// Makes a backup of two large conversations, and an index that takes each member for another.
+fn confused(sandbox: &Sandbox, honest: bool) -> PathBuf {
+    for (id, letter) in TWINS.iter().zip(["a", "b"]) {
         let text = letter.repeat(900_000);
-        fs::write(file(&sandbox, id), conversation(id, &text)).unwrap();
+        fs::write(file(sandbox, id), conversation(id, &text)).unwrap();
     }
     let first = printed(&sandbox.run(&["backup"]));
-    // The index takes each member for another one.
-    let path = sandbox.data_dir().join("cache/backup-data.json");
-    let mut index: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
-    let members = index["archive"]["members"].as_array_mut().unwrap();
+    let path = sandbox.data_dir().join("cache/backup-data.jsonl");
+    let text = fs::read_to_string(&path).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    let mut head: Value = serde_json::from_str(lines[0]).unwrap();
+    let members = head["archive"]["members"].as_array_mut().unwrap();
     let keys: Vec<Value> = members.iter().map(|member| member["key"].clone()).collect();
     assert!(keys.len() > 2, "{keys:?}");
     for (member, key) in members.iter_mut().zip(keys.iter().rev()) {
         member["key"] = key.clone();
     }
-    fs::write(&path, index.to_string()).unwrap();
+    let mut text = format!("{head}\n");
+    for line in &lines[1..lines.len() - 1] {
+        text.push_str(&format!("{line}\n"));
+    }
+    let last = if honest {
+        lines[lines.len() - 1].to_owned()
+    } else {
+        json!({ "sha256": Sha256::of(text.as_bytes()) }).to_string()
+    };
+    fs::write(&path, format!("{text}{last}\n")).unwrap();
+    first
+}
+
+fn assert_has_twins(sandbox: &Sandbox, archive: &Path) {
+    let files = content(&fs::read(archive).unwrap());
+    for id in TWINS {
+        let path = format!("conversations/active/{id}.jsonl");
+        assert_eq!(files[&path], fs::read(file(sandbox, id)).unwrap());
+    }
+}
+
+#[test]
+fn an_index_that_is_not_what_was_written_counts_for_nothing() {
+    let sandbox = sandbox();
+    confused(&sandbox, true);
     let ran = next(&sandbox, HOUR, &["backup"]);
-    let second = printed(&ran);
+    assert!(!ran.stderr.contains("damaged"), "{}", ran.stderr);
+    assert_has_twins(&sandbox, &printed(&ran));
+}
+
+#[test]
+fn what_was_copied_for_a_week_is_unpacked_once_more_and_what_proves_bad_packed_anew() {
+    let sandbox = sandbox();
+    let first = confused(&sandbox, false);
+    let ran = next(&sandbox, 8 * DAY, &["backup"]);
     let name = first.file_name().unwrap().to_str().unwrap();
     assert!(
         ran.stderr.contains(&format!("{name} seems to be damaged")),
         "{}",
         ran.stderr
     );
-    let files = content(&fs::read(second).unwrap());
-    for id in ids {
-        let path = format!("conversations/active/{id}.jsonl");
-        assert_eq!(files[&path], fs::read(file(&sandbox, id)).unwrap());
+    assert_has_twins(&sandbox, &printed(&ran));
+}
+
+#[test]
+fn copies_of_copies_do_not_put_off_the_day_of_proof() {
+    let sandbox = sandbox();
+    let proven_at = || {
+        let path = sandbox.data_dir().join("cache/backup-data.jsonl");
+        let text = fs::read_to_string(path).unwrap();
+        let head: Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+        head["archive"]["proven_at"].as_str().unwrap().to_owned()
+    };
+    for (id, letter) in TWINS.iter().zip(["a", "b"]) {
+        let text = letter.repeat(900_000);
+        fs::write(file(&sandbox, id), conversation(id, &text)).unwrap();
     }
+    printed(&sandbox.run(&["backup"]));
+    let first = proven_at();
+    for _ in 0..3 {
+        let second = printed(&next(&sandbox, 2 * DAY, &["backup"]));
+        assert_eq!(proven_at(), first);
+        let ran = sandbox.run(&["restore", second.to_str().unwrap(), "--verify-only"]);
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+    }
+    printed(&next(&sandbox, 2 * DAY, &["backup"]));
+    let second = proven_at();
+    assert_ne!(second, first);
+    printed(&next(&sandbox, HOUR, &["backup", "--force"]));
+    assert_ne!(proven_at(), second);
 }
 
 #[test]

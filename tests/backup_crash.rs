@@ -335,6 +335,51 @@ fn what_does_not_verify_is_not_kept() {
 }
 
 #[test]
+fn a_copy_that_changes_on_its_way_to_the_disk_is_noticed() {
+    let prepared = prepared();
+    // A large file, whose members are copied.
+    let id = "20260819-080000-7k2m9q";
+    write(&prepared, id);
+    let path = Path::new(ROOT).join(format!("conversations/active/{id}.jsonl"));
+    let mut bytes = vec![0; 2_000_000];
+    pachat::platform::Random::fill(&TestRandom::new(7), &mut bytes).unwrap();
+    let text: String = bytes
+        .iter()
+        .map(|byte| char::from(b'a' + byte % 26))
+        .collect();
+    let line = format!(
+        r#"{{"type":"message","n":2,"role":"user","content":"{text}","at":"2026-08-20T08:00:00.000Z"}}"#
+    );
+    let mut file = prepared.open(&path, Open::Append).unwrap();
+    file.write_all(format!("{line}\n").as_bytes()).unwrap();
+    make(&prepared, 3, &job(Output::Store), &mut Unwatched).unwrap();
+    write(&prepared, "20260823-080000-7k2m9q");
+    for part in 1..8 {
+        let disk = prepared.restart(After::Kill);
+        let mut verified = 0;
+        let mut meddler = Meddler(|what: &str| {
+            if what == "verifying" {
+                verified += 1;
+            }
+            if verified == 1 && what == "verifying" {
+                let path = draft(&disk);
+                let mut bytes = disk.read(&path, u64::MAX).unwrap();
+                let at = bytes.len() / 8 * part;
+                bytes[at] ^= 1;
+                let mut file = disk.open(&path, Open::Append).unwrap();
+                file.set_len(0).unwrap();
+                file.write_all(&bytes).unwrap();
+            }
+        });
+        let made = make(&disk, 4, &job(Output::Store), &mut meddler).unwrap();
+        assert_eq!(made.warnings.len(), 1, "{part}: {:?}", made.warnings);
+        let path = made.backup.path;
+        assert_eq!(conversations(&disk.read(&path, u64::MAX).unwrap()), 5);
+        assert_eq!(verified, 2);
+    }
+}
+
+#[test]
 fn a_backup_that_cannot_fit_is_not_begun() {
     let disk = prepared().with_free_space(10);
     let before = files(&disk, "backups");

@@ -1236,3 +1236,70 @@ fn a_look_leaves_no_trace() {
     assert_eq!(ran.code, 1, "{}", ran.stdout);
     assert_eq!(files(), before);
 }
+
+#[test]
+fn a_clock_that_cannot_be_right_is_told() {
+    let (_server, mut sandbox) = lived_in([]);
+    let id = sandbox.conversations()[0][0]["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let path = sandbox
+        .data_dir()
+        .join(format!("conversations/active/{id}.jsonl"));
+    let changed: std::time::SystemTime =
+        "2026-08-22T12:00:00Z".parse::<Timestamp>().unwrap().into();
+    let file = std::fs::File::options().append(true).open(&path).unwrap();
+    file.set_modified(changed).unwrap();
+    for (now, exit, code) in [
+        ("1970-01-01T00:05:00Z", 2, "clock-wrong".into()),
+        ("2026-08-20T12:00:00Z", 1, "clock-behind-files".into()),
+        ("2026-08-22T12:00:01Z", 0, Value::Null),
+    ] {
+        sandbox.clock = Arc::new(TestClock::at(now));
+        let ran = sandbox.run(&["health", "--offline", "--json", "--only", "clock"]);
+        assert_eq!(ran.code, exit, "{now}: {}", ran.stdout);
+        assert_eq!(probe_of(&json(&ran), "clock")["code"], code);
+    }
+}
+
+#[test]
+fn as_many_requests_as_are_allowed_are_told() {
+    let (server, sandbox) = lived_in([]);
+    sandbox.run(&["config", "set", "limits.requests_per_minute", "3"]);
+    let port = server
+        .base_url()
+        .rsplit(':')
+        .next()
+        .unwrap()
+        .replace("/v1", "");
+    let rate = sandbox
+        .data_dir()
+        .join(format!("run/rate-127.0.0.1-{port}"));
+    let now = pachat::platform::Clock::now(sandbox.clock.as_ref()).as_millisecond();
+    for (times, exit) in [
+        (vec![now - 70_000, now - 9, now - 8], 0),
+        (vec![now - 9; 3], 1),
+    ] {
+        let lines: Vec<String> = times.iter().map(|time| format!("{time}\n")).collect();
+        std::fs::write(&rate, lines.concat()).unwrap();
+        let ran = sandbox.run(&["health", "--offline", "--json", "--only", "rate"]);
+        assert_eq!(ran.code, exit, "{}", ran.stdout);
+    }
+}
+
+#[test]
+fn a_model_that_goes_away_is_announced() {
+    for (end, exit, code) in [
+        ("2026-08-01", 2, "model-gone".into()),
+        ("2026-08-30", 1, "model-goes".into()),
+        ("2027-08-30", 0, Value::Null),
+    ] {
+        let models = format!(r#"{{"data":[{{"id":"one","expiration_date":"{end}"}}]}}"#);
+        let (_server, mut sandbox) = served([Script::json(200, &models)]);
+        sandbox.clock = Arc::new(TestClock::new());
+        sandbox.run(&["config", "set", "chat.model", "one"]);
+        let found = look(&sandbox, "model", &[]);
+        assert_eq!((found.0, &found.1["code"]), (exit, &code), "{end}");
+    }
+}

@@ -59,7 +59,7 @@ impl Files {
         };
         let mut bytes = Vec::new();
         let result = write(&manifest, self, &mut Nothing, 2, &mut bytes).unwrap();
-        assert!(matches!(result, Written::Whole(_)));
+        assert!(matches!(result, Written::Whole { .. }));
         bytes
     }
 

@@ -806,7 +806,7 @@ fn archive(format: u32, name: &str, text: &str, damaged: bool) -> Vec<u8> {
     let mut made = Made(vec![(path.to_string(), bytes)]);
     let mut out = Vec::new();
     let written = write::write(&manifest, &mut made, &mut Nothing, 1, &mut out).unwrap();
-    assert!(matches!(written, Written::Whole(_)));
+    assert!(matches!(written, Written::Whole { .. }));
     out
 }
 

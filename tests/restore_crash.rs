@@ -150,7 +150,7 @@ fn archive() -> Vec<u8> {
     let mut out = Vec::new();
     let mut texts = Texts(held);
     let written = write::write(&manifest, &mut texts, &mut Nothing, 1, &mut out).unwrap();
-    assert!(matches!(written, Written::Whole(_)));
+    assert!(matches!(written, Written::Whole { .. }));
     out
 }
 

@@ -384,6 +384,14 @@ fn an_install_has_these_jobs_and_no_others() {
         assert_eq!(ran.code, 0, "{scheduler}: {}", ran.stderr);
         assert_eq!(states(&sandbox)[0], "outdated", "{scheduler}");
         assert_eq!(status(&sandbox).1, 1, "{scheduler}");
+        let named = [
+            "config",
+            "schedule",
+            "status",
+            "--program",
+            "/opt/a b/pachat",
+        ];
+        assert_eq!(sandbox.run(&named).code, 0, "{scheduler}");
         assert_eq!(sandbox.run(&only).code, 0);
         assert_eq!(states(&sandbox), expected, "{scheduler}");
 

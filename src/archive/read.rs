@@ -26,6 +26,7 @@ mod tar;
 
 use std::collections::HashMap;
 use std::io::Read;
+use std::ops::Range;
 
 use crate::model::backup::Hasher;
 use crate::model::error::{Error, Result};
@@ -74,10 +75,22 @@ impl Sink for Nowhere {
 /// out of an age file. What breaks a rule is an error of kind `Malformed`, made of a
 /// [`Refusal`]; a failure of the input is one of kind `Io`; errors of the sink pass through.
 pub fn read(input: &mut dyn Read, sealed: bool, sink: &mut dyn Sink) -> Result<Manifest> {
+    read_rest(input, sealed, &[], sink)
+}
+
+/// Reads what is left of an archive from which whole entries were taken out: those of these
+/// files, by their numbers in the manifest, sorted. All rules hold for the rest; none of these
+/// files may be in it.
+pub fn read_rest(
+    input: &mut dyn Read,
+    sealed: bool,
+    without: &[Range<usize>],
+    sink: &mut dyn Sink,
+) -> Result<Manifest> {
     let mut tar = Tar::new(input, sealed);
     let manifest = read_manifest(&mut tar, sealed)?;
     sink.manifest(&manifest)?;
-    let mut expected = Expected::new(&manifest, sealed);
+    let mut expected = Expected::new(&manifest, sealed, without);
     while let Some(header) = tar.next()? {
         if header.kind == Kind::Directory {
             expected.directory(&header)?;
@@ -153,12 +166,20 @@ struct Expected<'a> {
 }
 
 impl<'a> Expected<'a> {
-    fn new(manifest: &'a Manifest, sealed: bool) -> Self {
-        let files = manifest.files.iter();
+    fn new(manifest: &'a Manifest, sealed: bool, without: &[Range<usize>]) -> Self {
+        let mut without = without.iter().peekable();
+        let mut expected = |number: usize| {
+            while without.next_if(|range| range.end <= number).is_some() {}
+            without.peek().is_none_or(|range| number < range.start)
+        };
+        let files = manifest.files.iter().enumerate();
+        let files = files.filter(|(number, _)| expected(*number));
         Self {
             manifest,
             sealed,
-            files: files.map(|entry| (&entry.path, (entry, false))).collect(),
+            files: files
+                .map(|(_, entry)| (&entry.path, (entry, false)))
+                .collect(),
             directories: Vec::new(),
         }
     }
@@ -201,8 +222,9 @@ impl<'a> Expected<'a> {
     }
 
     fn complete(&self) -> Result<()> {
-        let mut missing = self.manifest.files.iter();
-        match missing.find(|file| !self.files[&file.path].1) {
+        let mut files = self.manifest.files.iter();
+        let is_missing = |file: &&Entry| self.files.get(&file.path).is_some_and(|(_, seen)| !seen);
+        match files.find(is_missing) {
             Some(file) => refuse("missing", file.path.as_str(), "only the manifest has it"),
             None => Ok(()),
         }

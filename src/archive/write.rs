@@ -10,6 +10,7 @@ mod plan;
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
+use std::ops::Range;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -61,11 +62,26 @@ impl Earlier for Nothing {
     }
 }
 
+/// Whole files whose packed bytes were copied from an earlier archive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Copied {
+    /// The files, by their numbers in the manifest.
+    pub files: Range<usize>,
+    /// The members, by their numbers, that hold the entries of these files and nothing else.
+    pub members: Range<usize>,
+}
+
 /// What came of writing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Written {
-    /// The archive is whole; these are its members.
-    Whole(Vec<Member>),
+    /// The archive is whole.
+    Whole {
+        /// Its members.
+        members: Vec<Member>,
+        /// Those that were copied and hold whole files, in order. Without them, what is left is
+        /// an archive that lacks these files and nothing else.
+        copied: Vec<Copied>,
+    },
     /// This file is no longer what the manifest says: the output is worthless.
     Changed(Entry),
 }
@@ -92,6 +108,7 @@ pub fn write(
             earlier,
             packer: &packer,
             large: None,
+            kept: Vec::new(),
             out: InOrder {
                 out,
                 waiting: VecDeque::new(),
@@ -100,14 +117,40 @@ pub fn write(
                 members: Vec::new(),
             },
         };
-        for content in layout.contents() {
-            if let Some(changed) = writer.member(content)? {
+        let contents = layout.contents();
+        for content in &contents {
+            if let Some(changed) = writer.member(*content)? {
                 return Ok(Written::Changed(changed.clone()));
             }
         }
         writer.out.write_all(writer.source, writer.packer)?;
-        Ok(Written::Whole(writer.out.members))
+        Ok(Written::Whole {
+            members: writer.out.members,
+            copied: whole_files(&contents, &writer.kept),
+        })
     })
+}
+
+/// The members that were copied and hold whole files; `kept` says which were copied. Of a large
+/// file none counts unless all do.
+fn whole_files(contents: &[Content], kept: &[bool]) -> Vec<Copied> {
+    let mut copied = Vec::new();
+    for (number, content) in contents.iter().enumerate() {
+        let (files, count) = match *content {
+            Content::Files { first, end } => (first..end, 1),
+            Content::Header { file } => {
+                let pieces = contents[number + 1..].iter();
+                let pieces = pieces.take_while(|next| matches!(next, Content::Piece { .. }));
+                (file..file + 1, 1 + pieces.count())
+            }
+            Content::Manifest { .. } | Content::Piece { .. } | Content::End => continue,
+        };
+        let members = number..number + count;
+        if kept[members.clone()].iter().all(|kept| *kept) {
+            copied.push(Copied { files, members });
+        }
+    }
+    copied
 }
 
 /// The text of the manifest, if its archive could be read back.
@@ -145,6 +188,8 @@ struct Writer<'a> {
     packer: &'a Packer<'a>,
     /// The large file of which a piece had to be read.
     large: Option<Large>,
+    /// Of each member so far, whether it was copied.
+    kept: Vec<bool>,
     out: InOrder<'a>,
 }
 
@@ -160,18 +205,19 @@ impl<'a> Writer<'a> {
     fn member(&mut self, content: Content) -> Result<Option<&'a Entry>> {
         let key = self.layout.key(content);
         let worth_finding = match content {
-            Content::Files { .. } => true,
+            Content::Files { .. } | Content::Header { .. } => true,
             // Once a piece had to be read, all the rest must be: the digest is that of the
             // whole.
             Content::Piece { .. } => self.large.is_none(),
             // Quicker made than found.
-            Content::Manifest { .. } | Content::Header { .. } | Content::End => false,
+            Content::Manifest { .. } | Content::End => false,
         };
         let found = if worth_finding {
             self.earlier.find(key)
         } else {
             None
         };
+        self.kept.push(found.is_some());
         let packed = if let Some((bytes, digest)) = found {
             Promise::Kept(Packed { bytes, digest })
         } else {

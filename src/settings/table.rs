@@ -237,7 +237,7 @@ pub static TABLE: &[Setting] = &[
         Shape::Whole(1, 1_000_000),
         Fallback::Value("500"),
         Some("MAX_MEMORY_MB"),
-        "The most that is read of a prompt or a file, in megabytes",
+        "The most that is held in memory of a prompt, a file or a conversation, in megabytes",
     ),
     setting(
         "limits.conversation_mb",

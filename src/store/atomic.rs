@@ -11,6 +11,9 @@ use crate::model::error::{Error, Kind, Result};
 use crate::platform::disk::{FileKind, Open};
 use crate::platform::{Disk, Random};
 
+/// Writes the content of a file.
+pub type Fill<'a> = dyn FnMut(&mut dyn io::Write) -> io::Result<()> + 'a;
+
 /// Replaces `path` by a file of mode 0600 with these bytes; the directory must exist.
 ///
 /// The bytes go to `.NAME.RANDOM.tmp` in the same directory, are synced, and take the
@@ -21,7 +24,17 @@ use crate::platform::{Disk, Random};
 /// Anything but a regular file is refused: renaming over a symbolic link would cut a
 /// person's dotfiles off from their repository without a word.
 pub fn replace(disk: &dyn Disk, random: &dyn Random, path: &Path, bytes: &[u8]) -> Result<()> {
-    put(disk, random, path, bytes, false)
+    put(disk, random, path, &mut |file| file.write_all(bytes), false)
+}
+
+/// The same, with what `fill` writes: for what is better not in memory as a whole.
+pub fn replace_with(
+    disk: &dyn Disk,
+    random: &dyn Random,
+    path: &Path,
+    fill: &mut Fill<'_>,
+) -> Result<()> {
+    put(disk, random, path, fill, false)
 }
 
 /// The same, but a file that is there hands its permission bits on to the new one: for files
@@ -32,14 +45,14 @@ pub fn replace_keeping_mode(
     path: &Path,
     bytes: &[u8],
 ) -> Result<()> {
-    put(disk, random, path, bytes, true)
+    put(disk, random, path, &mut |file| file.write_all(bytes), true)
 }
 
 fn put(
     disk: &dyn Disk,
     random: &dyn Random,
     path: &Path,
-    bytes: &[u8],
+    fill: &mut Fill<'_>,
     keeps_mode: bool,
 ) -> Result<()> {
     let fail = |error: &io::Error| Error::io("cannot save", path, error);
@@ -57,7 +70,7 @@ fn put(
     }
     let directory = parent(path);
     let temporary = temporary(path, directory, random).map_err(|error| fail(&error))?;
-    let written = write(disk, &temporary, bytes).map_err(|error| match error.kind() {
+    let written = write(disk, &temporary, fill).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => {
             fail(&error).with_kind(Kind::CannotCreate)
         }
@@ -111,9 +124,9 @@ fn exists(disk: &dyn Disk, directory: &Path) -> Result<bool> {
 }
 
 /// Creates and fills a new file, synced. Removes it again if that fails.
-fn write(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
+fn write(disk: &dyn Disk, path: &Path, content: &mut Fill<'_>) -> io::Result<()> {
     let mut file = disk.open(path, Open::CreateNew)?;
-    let written = file.write_all(bytes).and_then(|()| file.sync_data());
+    let written = content(&mut file).and_then(|()| file.sync_data());
     // Closed before it is removed or renamed: Windows refuses both on an open file.
     drop(file);
     if written.is_err() {

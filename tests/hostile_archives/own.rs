@@ -36,7 +36,7 @@ fn written() -> (Backup, Vec<u8>) {
     let mut archive = Vec::new();
     let mut files = Files(backup.files.clone());
     let written = write(&manifest, &mut files, &mut Nothing, 2, &mut archive).unwrap();
-    assert!(matches!(written, Written::Whole(_)));
+    assert!(matches!(written, Written::Whole { .. }));
     (backup, archive)
 }
 

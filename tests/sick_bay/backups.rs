@@ -45,7 +45,7 @@ pub fn cases() -> Vec<Case> {
         backup("the newest backup is old", |bed, _| {
             bed.time = Some("2026-12-24T18:00:00Z");
         })
-        .finds("backups.old", ".tar.gz"),
+        .finds("backups.old", "backups"),
         backup("the card of a backup is lost", |bed, _| {
             bed.remove(&card(bed))
         })
@@ -57,12 +57,12 @@ pub fn cases() -> Vec<Case> {
         .finds("backups.card-alone", ".json")
         .finds("backups.none", "backups"),
         backup("a card is garbage", |bed, _| bed.put(&card(bed), "{"))
-            .finds("backups.card-unreadable", ".json")
+            .finds("backups.card-unreadable", ".tar.gz")
             .finds("backups.none", "backups"),
         backup("a card of a newer pachat", |bed, _| {
             change_card(bed, "\"version\": 1", "\"version\": 2");
         })
-        .finds("backups.card-newer", ".json")
+        .finds("backups.card-newer", ".tar.gz")
         .finds("backups.none", "backups"),
         backup("a backup that was never verified", |bed, _| {
             change_card(bed, "\"verified_at\"", "\"verified_as\"");
@@ -81,6 +81,17 @@ pub fn cases() -> Vec<Case> {
             bytes[at] ^= 1;
             bed.put_bytes(archive, &bytes);
         })
+        .looking_at(DEEP)
+        .finds("backups.damaged", ".tar.gz"),
+        backup(
+            "a backup that another program has packed anew",
+            |bed, archive| {
+                // The byte that names the operating system: no reader minds.
+                let mut bytes = bed.bytes(archive);
+                bytes[9] ^= 1;
+                bed.put_bytes(archive, &bytes);
+            },
+        )
         .looking_at(DEEP)
         .finds("backups.digest", ".tar.gz"),
         backup(

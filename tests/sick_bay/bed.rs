@@ -4,6 +4,7 @@ use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -41,8 +42,9 @@ pub fn archived(id: &str) -> String {
     format!("conversations/archived/{id}.jsonl.gz")
 }
 
-pub fn header(id: &str) -> String {
-    let at = format!(
+/// When a conversation was begun.
+fn begun_at(id: &str) -> String {
+    format!(
         "{}-{}-{}T{}:{}:{}.000Z",
         &id[..4],
         &id[4..6],
@@ -50,7 +52,11 @@ pub fn header(id: &str) -> String {
         &id[9..11],
         &id[11..13],
         &id[13..15]
-    );
+    )
+}
+
+pub fn header(id: &str) -> String {
+    let at = begun_at(id);
     format!(
         r#"{{"type":"conversation","version":1,"id":"{id}","created_at":"{at}","title":"t","model":"a/b"}}"#
     )
@@ -66,13 +72,14 @@ pub fn reply(n: u64, at: &str) -> String {
     )
 }
 
-/// When the messages of a sound conversation were written.
+/// Two times after the beginning of the conversations here.
 pub const EARLY: &str = "2026-08-21T09:30:00.000Z";
 pub const LATER: &str = "2026-08-21T09:31:00.000Z";
 
 /// A sound conversation: a header, a prompt, a reply.
 pub fn conversation(id: &str) -> String {
-    lines(&[&header(id), &prompt(1, EARLY), &reply(2, LATER)])
+    let at = begun_at(id);
+    lines(&[&header(id), &prompt(1, &at), &reply(2, &at)])
 }
 
 pub fn lines(lines: &[&str]) -> String {
@@ -249,6 +256,11 @@ pub fn put(path: &Path, bytes: &[u8]) {
     }
     let _ = fs::remove_file(path);
     fs::write(path, bytes).unwrap();
+    // In the past of the clock that the case has.
+    let hour = Duration::from_secs(3600);
+    let file = fs::File::options().append(true).open(path).unwrap();
+    file.set_modified(SystemTime::UNIX_EPOCH + hour * 496_474)
+        .unwrap();
     set_mode(path, 0o600);
 }
 

@@ -49,7 +49,8 @@ pub fn cases() -> Vec<Case> {
             let text = lines(&[&prompt(1, EARLY), &header(WHALES), &reply(2, LATER)]);
             bed.put(&active(WHALES), &text);
         })
-        .finds("store.no-header", active(WHALES)),
+        .finds("store.no-header", active(WHALES))
+        .finds("store.second-header", active(WHALES)),
         case("two files were put together", |bed| {
             let text = conversation(WHALES);
             bed.append(
@@ -102,7 +103,6 @@ pub fn cases() -> Vec<Case> {
             bed.put(&active(NEW), &fork(NEW, SKY, 1));
             bed.put(&active(SKY), &fork(SKY, NEW, 1));
         })
-        .finds("store.parent-cycle", active(NEW))
         .finds("store.parent-cycle", active(SKY)),
         case("a reply that was interrupted by a crash", |bed| {
             bed.put(

@@ -39,8 +39,7 @@ pub fn cases() -> Vec<Case> {
             "a file that was cut in the middle and went on",
             "store.not-json",
             &[r#"{"type":"message","n":2,"role":"assi"#, &reply(3, LATER)],
-        )
-        .finds("store.number-gap", active(WHALES)),
+        ),
         line(
             "a merge conflict of another program",
             "store.not-json",
@@ -73,7 +72,8 @@ pub fn cases() -> Vec<Case> {
             "numbers that go down",
             "store.number-order",
             &[&reply(3, LATER), &prompt(2, LATER)],
-        ),
+        )
+        .finds("store.number-gap", active(WHALES)),
         line(
             "numbers that are missing",
             "store.number-gap",
@@ -117,7 +117,7 @@ pub fn cases() -> Vec<Case> {
         line(
             "a clock that was set back in between",
             "store.time-backwards",
-            &[&reply(2, "2026-08-21T09:29:00.000Z")],
+            &[&reply(2, "2026-08-21T09:10:00.000Z")],
         ),
         line(
             "a rewind to nowhere",

@@ -13,6 +13,17 @@ fn emptied(bed: &Bed) {
     fs::remove_dir_all(bed.data()).unwrap();
 }
 
+/// The conversations in use are away, and the new ones are not yet in their place.
+fn half_swap(bed: &Bed, record: &str) {
+    bed.put(".swap/record.json", record);
+    for id in [WHALES, SKY] {
+        bed.put(&format!(".swap/new/{}", active(id)), &conversation(id));
+        bed.put(&format!(".swap/old/{}", active(id)), &conversation(id));
+        bed.remove(&active(id));
+    }
+    fs::remove_dir(bed.data().join("conversations/active")).unwrap();
+}
+
 pub fn cases() -> Vec<Case> {
     vec![
         case("no data directory yet", |bed| emptied(bed)).finds("store.missing", "data/pachat"),
@@ -98,7 +109,7 @@ pub fn cases() -> Vec<Case> {
             );
             bed.put("quarantine/old.torn", &"x".repeat(2 << 20));
         })
-        .finds("store.storage-limit", "data/pachat")
+        .finds("store.storage-limit", "limits.storage_mb")
         .finds("store.quarantine", "quarantine"),
         case("more conversations than may be in use", |bed| {
             bed.put(
@@ -106,13 +117,29 @@ pub fn cases() -> Vec<Case> {
                 "{\"limits\": {\"conversations\": 2}}",
             );
         })
-        .finds("store.count-limit", "conversations/active"),
+        .finds("store.count-limit", "limits.conversations"),
         case("a restore that died before it was decided", |bed| {
             bed.put(".swap/incoming/conversations/active/x", "half");
         })
         .heals("store.swap", ".swap")
-        .forgets(".swap"),
+        .changes(".swap")
+        .forgets(".swap/"),
+        case("half of a restore, on a disk that became read-only", |bed| {
+            half_swap(
+                bed,
+                "{\"version\":1,\"parts\":[{\"part\":\"conversations/active\",\"existed\":true}]}\n",
+            );
+            bed.trouble.read_only = true;
+        })
+        .looking_at(&["store"])
+        .finds("store.swap", ".swap"),
+        case("half of a restore, and nobody knows which half", |bed| {
+            half_swap(bed, "{\"version\":1,\"par");
+        })
+        .looking_at(&["store"])
+        .finds("store.swap", ".swap"),
         case("a conversation that is being written to", |bed| {
+            bed.append(&active(SKY), b"{\"type\":\"mess");
             bed.put(&format!("run/turn-{SKY}.lock"), "");
             bed.hold(&format!("run/turn-{SKY}.lock"));
         })

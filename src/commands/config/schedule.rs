@@ -67,12 +67,15 @@ pub enum ScheduleAction {
         long_about = "Shows each job: whether it is installed and as it should be (current), was installed by an earlier call \
             that would do something else now (outdated), was edited by hand (edited), or is not there (missing); when it \
             runs next, and how it ended last, as far as the scheduler tells. Exit code 1 where nothing is installed, or \
-            where something is not as it should be."
+            where something is not as it should be. Give it the options that install was given, such as --data-dir."
     )]
     Status {
         /// Print one JSON document
         #[arg(long)]
         json: bool,
+        /// Compare with jobs that call this program, as install was told
+        #[arg(long, value_name = "PATH", value_hint = clap::ValueHint::FilePath)]
+        program: Option<PathBuf>,
     },
     /// Print the files of a scheduler, to put them in place yourself
     Print {
@@ -138,7 +141,7 @@ pub(super) fn run(action: ScheduleAction, context: &mut Context) -> Result<()> {
             dry_run,
             force,
         } => remove(with, dry_run, force, context),
-        ScheduleAction::Status { json } => status(json, context),
+        ScheduleAction::Status { json, program } => status(json, program.as_deref(), context),
         ScheduleAction::Print { with, jobs } => print(with, &jobs, context),
     }
 }
@@ -237,11 +240,10 @@ fn remove(with: Option<With>, dry_run: bool, force: bool, context: &mut Context)
     Ok(())
 }
 
-fn status(json: bool, context: &mut Context) -> Result<()> {
+fn status(json: bool, program: Option<&Path>, context: &mut Context) -> Result<()> {
     let machine = machine(context);
     let used = Scheduler::ALL.into_iter().find(|one| machine.holds(*one));
-    // What is there was written with a call that need not be this one's.
-    let call = call(None, context)?;
+    let call = call(program, context)?;
     let now = context.clock.now().to_zoned(context.clock.zone());
     let standing = used
         .map(|one| machine.standing(one, &call, &now))

@@ -6,7 +6,8 @@
 //!    the newest verified backup of that type: done;
 //! 3. the archive is written under a temporary name. What it holds is what was read in step 2,
 //!    byte for byte, or it is begun again. Up to here the store's lock is held, shared;
-//! 4. it is synced, read back as a restore would read it, and gets its name and its card;
+//! 4. it is synced, read back (what is new in it as a restore would read it, `rest`), and gets
+//!    its name and its card;
 //! 5. only then are old backups removed.
 //!
 //! Promise: whatever fails and whenever the machine stops, the conversations and all earlier
@@ -16,6 +17,7 @@ mod index;
 mod labels;
 mod pack;
 mod prune;
+mod rest;
 mod survey;
 mod work;
 

@@ -7,7 +7,7 @@ use crate::archive::manifest::{Entry, Manifest};
 use crate::archive::path::MASTER_KEY;
 use crate::archive::read::{self, Nowhere};
 use crate::archive::seal::{self, FileKey, Opener, Seal};
-use crate::archive::write::{self, Member, Source, Written};
+use crate::archive::write::{self, Copied, Member, Source, Written};
 use crate::model::backup::{Hasher, Part, Sha256};
 use crate::model::error::{Error, Kind, Result};
 use crate::model::size::ByteSize;
@@ -17,6 +17,7 @@ use crate::store::backups::Backup;
 
 use super::Watch;
 use super::index::Packed;
+use super::rest::Rest;
 
 /// How much smaller text is when packed, at the most. Rather too much than too little: a disk
 /// that fills up does no harm, and a refusal without need would.
@@ -44,6 +45,8 @@ pub(super) struct Proof {
     pub(super) sha256: Sha256,
     /// Its members.
     pub(super) members: Vec<Member>,
+    /// Whether all of it was unpacked, and nothing believed for being a copy.
+    pub(super) whole: bool,
 }
 
 impl Attempt<'_> {
@@ -62,7 +65,7 @@ impl Attempt<'_> {
             return Err(self.cannot(&error));
         }
         let packed = packed?;
-        if matches!(packed.0, Written::Whole(_)) {
+        if matches!(packed.0, Written::Whole { .. }) {
             out.file.sync_data().map_err(|error| self.cannot(&error))?;
         }
         Ok(packed)
@@ -85,15 +88,22 @@ impl Attempt<'_> {
         };
         let (mut sealer, key) = seal::seal(out, seal)?;
         let written = write::write(self.manifest, &mut source, earlier, self.cores, &mut sealer)?;
-        if matches!(written, Written::Whole(_)) {
+        if matches!(written, Written::Whole { .. }) {
             sealer.finish()?;
         }
         Ok((written, Some(key)))
     }
 
-    /// Reads the archive as a restore would. An error of kind `Malformed` means that it is not
-    /// what it should be.
-    pub(super) fn verify(&self, key: Option<FileKey>, watch: &mut dyn Watch) -> Result<Proof> {
+    /// Reads the archive back, which has these members: the `copied` ones must be, byte for
+    /// byte, what was proven when they were new, and all that is left is read as a restore
+    /// would. An error of kind `Malformed` means that it is not what it should be.
+    pub(super) fn verify(
+        &self,
+        key: Option<FileKey>,
+        members: Vec<Member>,
+        copied: &[Copied],
+        watch: &mut dyn Watch,
+    ) -> Result<Proof> {
         let cannot = |error: io::Error| {
             Error::io("cannot read the new backup", self.path, &error).with_kind(Kind::Io)
         };
@@ -102,7 +112,12 @@ impl Attempt<'_> {
         watch.stage("verifying", size);
         let mut reader = Watched::new(file, watch);
         let read = match key {
-            None => read::read(&mut reader, false, &mut Nowhere),
+            None => {
+                let without: Vec<_> = copied.iter().map(|copied| copied.files.clone()).collect();
+                let mut rest = Rest::new(&mut reader, &members, copied);
+                read::read_rest(&mut rest, false, &without, &mut Nowhere)
+                    .and_then(|manifest| rest.end().map(|()| manifest))
+            }
             Some(key) => seal::open(Box::new(&mut reader), &Opener::Key(key))
                 .and_then(|mut opened| read::read(&mut opened, true, &mut Nowhere)),
         };
@@ -116,7 +131,8 @@ impl Attempt<'_> {
         Ok(Proof {
             size,
             sha256,
-            members: Vec::new(),
+            members,
+            whole: copied.is_empty(),
         })
     }
 

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use jiff::Timestamp;
+
 use crate::archive::path::ArchivePath;
 use crate::archive::write::Written;
 use crate::model::error::{Error, Kind, Result};
@@ -15,8 +17,8 @@ use super::pack::{self, Attempt, Proof};
 use super::prune::{self, Pruned};
 use super::{Job, Made, Output, Plan, Subject, Watch, labels, now, survey};
 
-/// How long ago an archive may have been proven for its length to be proof enough that it is
-/// still good, in seconds: a week.
+/// How long a proof is good, in seconds: a week. After that an archive whose length is right is
+/// read again, and what is copied from it unpacked once more.
 const PROVEN: i64 = 7 * 86_400;
 
 /// A backup in the making.
@@ -102,18 +104,18 @@ impl<'a> Work<'a> {
         let packed = attempt.pack(file, &mut earlier, watch)?;
         // The files have been read; whoever waits to replace them can go on.
         drop(entered);
-        let (members, key) = match packed {
-            (Written::Whole(members), key) => (members, key),
+        let (members, mut copied, key) = match packed {
+            (Written::Whole { members, copied }, key) => (members, copied, key),
             (Written::Changed(entry), _) => {
                 self.distrusted.push(entry.path);
                 return Ok(None);
             }
         };
-        match attempt.verify(key, watch) {
-            Ok(mut proof) => {
-                proof.members = members;
-                Ok(Some(Done::Written(plan, target, draft, proof)))
-            }
+        if !self.index.proven_at().is_some_and(|at| self.is_recent(at)) {
+            copied.clear();
+        }
+        match attempt.verify(key, members, &copied, watch) {
+            Ok(proof) => Ok(Some(Done::Written(plan, target, draft, proof))),
             Err(error) if error.kind() == Kind::Malformed && earlier.copied() => {
                 let name = self.index.archive_name().unwrap_or_default();
                 self.warnings.push(format!(
@@ -128,15 +130,19 @@ impl<'a> Work<'a> {
         }
     }
 
+    /// Whether what was proven at this time need not be proven again.
+    fn is_recent(&self, proven_at: Timestamp) -> bool {
+        let age = now(self.store).duration_since(proven_at).as_secs();
+        (0..PROVEN).contains(&age)
+    }
+
     /// Whether an archive that is there is still what its card says. Its length is proof
     /// enough for a while; after that it is read.
     fn is_still_good(&mut self, backup: &Backup, watch: &mut dyn Watch) -> Result<bool> {
         let Some(card) = &backup.card else {
             return Ok(false);
         };
-        let now = now(self.store);
-        let age = card.verified_at.map(|at| now.duration_since(at).as_secs());
-        if age.is_some_and(|age| (0..PROVEN).contains(&age)) {
+        if card.verified_at.is_some_and(|at| self.is_recent(at)) {
             return Ok(true);
         }
         let good = match pack::digest(self.store, &backup.path, backup.size, watch) {
@@ -146,7 +152,7 @@ impl<'a> Work<'a> {
             Err(error) => return Err(error),
         };
         let card = Card {
-            verified_at: good.then_some(now),
+            verified_at: good.then(|| now(self.store)),
             ..card.clone()
         };
         backups::put_card(self.store, &card)?;
@@ -190,8 +196,8 @@ impl<'a> Work<'a> {
             Done::Written(plan, target, draft, proof) => (plan, target, draft, proof),
             Done::Unchanged(plan, backup) => {
                 let (backup, labelled) = labels::add(self.store, backup, &self.job.labels)?;
-                if self.index.remember(&plan) {
-                    self.index.save(self.store);
+                if !self.index.agrees(&plan) {
+                    self.index.save(self.store, &plan);
                 }
                 return Ok(Made {
                     backup,
@@ -214,12 +220,18 @@ impl<'a> Work<'a> {
             warnings: self.warnings,
             copy: None,
         };
-        self.index.remember(&made.plan);
         match &self.job.output {
             Output::Store => {
                 made.backup = backups::publish(self.store, draft, card)?;
                 if !self.job.subject.sealed {
-                    self.index.copy_from(target.name, proof.size, proof.members);
+                    let now = now(self.store);
+                    let Proof {
+                        size,
+                        members,
+                        whole,
+                        ..
+                    } = proof;
+                    self.index.copy_from(target.name, size, members, whole, now);
                 }
                 made.pruned = prune::prune(self.store, self.job, &made.backup.id);
             }
@@ -231,7 +243,7 @@ impl<'a> Work<'a> {
             // wait until a slow reader has it all.
             Output::Copy => made.copy = Some(pack::open(self.store, draft.path())?),
         }
-        self.index.save(self.store);
+        self.index.save(self.store, &made.plan);
         Ok(made)
     }
 

@@ -17,7 +17,8 @@ use crate::platform::Network;
 use crate::store::Store;
 
 use super::local::is_there;
-use super::{GRACE, MODEL, Outcome, Probe, SERVER, Status, Task, Thresholds, told};
+use super::report::told;
+use super::{GRACE, MODEL, Outcome, Probe, SERVER, Status, Task, Thresholds};
 
 /// A server to look at.
 pub struct ServerJob {

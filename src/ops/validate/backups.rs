@@ -66,8 +66,10 @@ pub fn look(
             listed
         }
         Err(error) => {
+            // Whether there are any, and of what age, nobody knows now.
             found.push(failed(BACKUPS, &error));
-            Vec::new()
+            counts.points = look_at_points(store, &mut found);
+            return Ok((found, counts));
         }
     };
     look_at_names(store, &listed, &mut found);

@@ -133,9 +133,11 @@ impl Seen {
 
     fn tell(self, around: &Surroundings<'_>, found: &mut Vec<Finding>) {
         for (directory, mut files) in self.open {
-            // Secrets are never only counted.
-            let secrets = files.extract_if(.., |(path, _)| is_secret(path));
-            found.extend(secrets.map(|(path, stat)| mode(around, &path, &stat)));
+            // Secrets are never only counted, and what is counted is closed file by file.
+            let named = files.extract_if(.., |(path, stat)| {
+                is_secret(path) || stat.kind == FileKind::Directory
+            });
+            found.extend(named.map(|(path, stat)| mode(around, &path, &stat)));
             if files.len() <= MANY {
                 found.extend(files.iter().map(|(path, stat)| mode(around, path, stat)));
                 continue;
