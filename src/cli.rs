@@ -190,6 +190,11 @@ mod tests {
             "backup keygen -o key.txt",
             "backup pin latest",
             "backup --json pin latest",
+            "cleanup 7k2 abc -n --json",
+            "cleanup --older-than 30d --delete --keep-tag work --only archive,trash",
+            "cleanup --daily --quiet",
+            "cleanup --daily --weekly",
+            "cleanup 7k2 --max-count 3",
         ] {
             let args: Vec<&str> = std::iter::once("pachat").chain(line.split(' ')).collect();
             let mut alone = only(args[1]).unwrap();

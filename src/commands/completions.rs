@@ -198,6 +198,7 @@ fn completed_command(
     let models = completer(model_candidates);
     let backups = completer(saved::backups);
     let points = completer(saved::points);
+    let trashed = completer(saved::trashed);
     // A restore takes files as well.
     let files = PathCompleter::file()
         .stdio()
@@ -237,6 +238,11 @@ fn completed_command(
         })
         .mut_subcommand("rollback", |command| {
             command.mut_arg("rollback_point", |arg| arg.add(points))
+        })
+        .mut_subcommand("cleanup", |command| {
+            command
+                .mut_arg("ids", |arg| arg.add(conversations))
+                .mut_arg("restore", |arg| arg.add(trashed))
         })
 }
 

@@ -132,7 +132,7 @@ impl Index {
         if head.format != FORMAT || head.version != VERSION {
             return Ok(None);
         }
-        let mut known = Vec::new();
+        let mut known = BTreeMap::new();
         for number in 2.. {
             line.clear();
             if reader.read_until(b'\n', &mut line).map_err(cannot)? == 0 {
@@ -144,10 +144,10 @@ impl Index {
                 looks,
                 facts,
             } = read;
-            known.push(((facts.id.clone(), archived), Known { looks, facts }));
+            known.insert((facts.id.clone(), archived), Known { looks, facts });
         }
         Ok(Some(Self {
-            known: known.into_iter().collect(),
+            known,
             changed: false,
         }))
     }
@@ -193,9 +193,10 @@ impl Index {
 
     /// Forgets every conversation that is not among these files, which are all that there are.
     pub fn retain(&mut self, files: &[PartFile]) {
-        let there: HashSet<Key> = files.iter().filter_map(key).collect();
+        let there: HashSet<(&str, bool)> = files.iter().filter_map(name).collect();
         let before = self.known.len();
-        self.known.retain(|key, _| there.contains(key));
+        self.known
+            .retain(|(id, archived), _| there.contains(&(id.as_str(), *archived)));
         self.changed |= self.known.len() != before;
     }
 
@@ -261,13 +262,18 @@ fn path(store: &Store) -> PathBuf {
 /// Which conversation a file holds by its name; `None` for a side file and whatever is no
 /// conversation.
 fn key(file: &PartFile) -> Option<Key> {
+    let (id, archived) = name(file)?;
+    Some((id.parse().ok()?, archived))
+}
+
+/// The same, by its name alone.
+fn name(file: &PartFile) -> Option<(&str, bool)> {
     let (suffix, archived) = match file.part {
         Part::Active => (".jsonl", false),
         Part::Archived => (".jsonl.gz", true),
         _ => return None,
     };
-    let id = file.name.strip_suffix(suffix)?.parse().ok()?;
-    Some((id, archived))
+    Some((file.name.strip_suffix(suffix)?, archived))
 }
 
 /// Reads the facts of a conversation from its file.
@@ -406,7 +412,10 @@ mod tests {
             ], 0..12),
             torn in "[ -~]{0,9}",
         ) {
-            let text = format!("{HEADER}\n{}{torn}", lines.iter().map(|line| format!("{line}\n")).collect::<String>());
+            let mut all = vec![HEADER.to_owned()];
+            all.extend(lines);
+            all.push(torn);
+            let text = all.join("\n");
             let facts = folded(text.as_bytes()).unwrap();
             let whole = Conversation::parse(text.as_bytes()).unwrap();
             prop_assert_eq!(facts.updated_at, whole.updated_at());

@@ -22,6 +22,8 @@ pub struct Case {
     forgets: Vec<String>,
     /// The codes that are left after repair, sorted.
     left: Vec<&'static str>,
+    /// Whether repair must not warn of anything.
+    is_smooth: bool,
 }
 
 /// A finding that is to be there.
@@ -44,6 +46,7 @@ pub fn case(name: &'static str, build: impl Fn(&mut Bed) + 'static) -> Case {
         changes: Vec::new(),
         forgets: Vec::new(),
         left: Vec::new(),
+        is_smooth: false,
     }
 }
 
@@ -104,6 +107,12 @@ impl Case {
         self
     }
 
+    /// Repair has nothing to say but what it has done.
+    pub fn without_warning(mut self) -> Self {
+        self.is_smooth = true;
+        self
+    }
+
     pub fn codes(&self) -> impl Iterator<Item = &'static str> + '_ {
         self.found
             .iter()
@@ -127,6 +136,8 @@ impl Case {
         let after = Chart::of(bed.home());
         after.compare(&before, &self.changes, name, "repair");
         after.has_lost_nothing(&before, &self.forgets, name);
+        let warns = ran.stderr.contains("warning: ");
+        assert!(!(self.is_smooth && warns), "{name}: {}", ran.stderr);
         let mut left: Vec<&str> = self.left.clone();
         left.sort_unstable();
         let mut codes: Vec<String> = self

@@ -40,6 +40,29 @@ pub fn cases() -> Vec<Case> {
         )
         .heals("security.mode", "conversations/active")
         .changes("conversations/active/"),
+        case("everything was copied with the usual permissions", |bed| {
+            for path in ["", "config", "conversations", "conversations/active"] {
+                bed.chmod(path, 0o755);
+            }
+            for path in ["VERSION", "config/app_config.json", &active(WHALES)] {
+                bed.chmod(path, 0o644);
+            }
+        })
+        .heals("security.mode", "data/pachat")
+        .heals("security.mode", "config")
+        .heals("security.mode", "conversations")
+        .heals("security.mode", "conversations/active")
+        .heals("security.mode", "VERSION")
+        .heals("security.mode", "config/app_config.json")
+        .heals("security.mode", active(WHALES))
+        .changes("")
+        .changes("config")
+        .changes("conversations")
+        .changes("conversations/active")
+        .changes("VERSION")
+        .changes("config/app_config.json")
+        .changes(active(WHALES))
+        .without_warning(),
         case("a conversation of somebody else", |bed| {
             let path = bed.data().join(active(WHALES));
             bed.trouble.owners.insert(path, 4711);

@@ -40,8 +40,9 @@ use super::waiting::{self, Watcher};
         conversation refers to and what dead processes have left are removed. Archived conversations are deleted, and \
         the trash is emptied, only after the times that you set (cleanup.delete_archived_days, \
         cleanup.empty_trash_days), or if you say so.\n\n\
-        With IDs, or with an option that chooses conversations, only conversations are touched. What is deleted goes to \
-        the trash, and --restore takes it back. A conversation that somebody is using is skipped, and one whose last \
+        Whoever says more gets only that: with IDs or an option that chooses conversations, only conversations are \
+        touched; with --empty-trash or --caches, only the trash or the caches. What is deleted goes to the trash, and \
+        --restore takes it back. A conversation that somebody is using is skipped, and one whose last \
         message is younger than cleanup.min_age_days (1) stays, unless it is named by its id.\n\n\
         The sets are for cron: they do exactly what is in their definition, ask nothing and need no --yes; when a part \
         fails the others go on, and the exit code is that of the first failure.",
@@ -103,6 +104,7 @@ pub struct CleanupArgs {
     #[arg(
         long,
         value_name = "SPAN",
+        hide_short_help = true,
         conflicts_with_all = ["ids", "restore", "list_trash"],
         help_heading = "Which conversations"
     )]
@@ -112,7 +114,7 @@ pub struct CleanupArgs {
     #[arg(long, help_heading = "Which conversations")]
     pub delete: bool,
 
-    /// Do only these tasks (repeatable, or with commas)
+    /// Do only these tasks, separated by commas
     #[arg(
         long,
         value_enum,
@@ -122,12 +124,13 @@ pub struct CleanupArgs {
     )]
     pub only: Vec<TaskName>,
 
-    /// Do all but these tasks (repeatable, or with commas)
+    /// Do all but these tasks, separated by commas
     #[arg(
         long,
         value_enum,
         value_name = "TASKS",
         value_delimiter = ',',
+        hide_short_help = true,
         help_heading = "What else"
     )]
     pub skip: Vec<TaskName>,
@@ -137,7 +140,7 @@ pub struct CleanupArgs {
     pub empty_trash: bool,
 
     /// Drop what can be made or fetched again
-    #[arg(long, help_heading = "What else")]
+    #[arg(long, hide_short_help = true, help_heading = "What else")]
     pub caches: bool,
 
     /// Logs, temporary files, and whether there is room
@@ -250,7 +253,7 @@ fn clean(args: &CleanupArgs, store: &Store, context: &mut Context) -> Result<()>
     report::applied(&plan, &applied, context);
     if args.json {
         report::json(&plan, Some(&applied), context)?;
-    } else if plan.is_empty() && plan.skipped.is_empty() && context.ui.stderr_is_terminal() {
+    } else if plan.is_empty() && plan.skipped.is_empty() && context.ui.stdout_is_terminal() {
         context.ui.note(nothing_to_do(args, &wishes));
     }
     first_failure(&mut applied, context)

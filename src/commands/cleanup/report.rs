@@ -15,6 +15,8 @@ use super::past;
 
 /// How many names stand in a line of the log.
 pub(super) const AUDITED: usize = 50;
+/// How many rows are made at once.
+const PIECE: usize = 1000;
 /// How many steps are named before the question.
 const NAMED: usize = 10;
 /// How many ids stand in a line that says how to undo something.
@@ -32,7 +34,7 @@ pub(super) fn preview(plan: &Plan, as_json: bool, context: &mut Context) -> Resu
     for line in totals(plan) {
         ui.note(&line);
     }
-    if plan.is_empty() && ui.stderr_is_terminal() {
+    if plan.is_empty() && ui.stdout_is_terminal() {
         ui.note("nothing to do");
     }
     Ok(())
@@ -40,8 +42,12 @@ pub(super) fn preview(plan: &Plan, as_json: bool, context: &mut Context) -> Resu
 
 fn steps(plan: &Plan, context: &mut Context) -> Result<()> {
     if !context.ui.stdout_is_terminal() {
-        let rows: Vec<Vec<String>> = plan.steps.iter().map(row).collect();
-        return context.ui.data(table::tsv(&rows).as_bytes());
+        // In pieces: there may be many thousands.
+        for steps in plan.steps.chunks(PIECE) {
+            let rows: Vec<Vec<String>> = steps.iter().map(row).collect();
+            context.ui.data(table::tsv(&rows).as_bytes())?;
+        }
+        return Ok(());
     }
     if plan.is_empty() {
         return Ok(());
@@ -104,8 +110,7 @@ pub(super) fn announce(plan: &Plan, ui: &mut Ui) {
         let age = step.age.map(|age| format!(", {} old", span(age)));
         let (size, age) = (ByteSize(step.bytes), age.unwrap_or_default());
         let (action, path) = (step.action.as_str(), short(&step.path));
-        let reason = &step.reason;
-        ui.note(&format!("  {action} {path} ({size}{age}): {reason}"));
+        ui.note(&format!("  {action} {path} ({size}{age})"));
     }
     if plan.steps.len() > NAMED {
         let more = plan.steps.len() - NAMED;
@@ -116,14 +121,26 @@ pub(super) fn announce(plan: &Plan, ui: &mut Ui) {
     }
 }
 
-/// A line for each task: `archive: 12 conversations to be archived, 3.2 MB`.
+/// A line for each task: `archive: 12 conversations to be archived, 3.2 MB: no message for …`.
 fn totals(plan: &Plan) -> Vec<String> {
     let totals = plan.totals().into_iter();
     totals
         .map(|(task, action, count, bytes)| {
             let what = counted(count, noun(task, action));
+            let same = |step: &&Step| (step.task, step.action) == (task, action);
+            let mut reasons: Vec<&str> = plan
+                .steps
+                .iter()
+                .filter(same)
+                .map(|step| &*step.reason)
+                .collect();
+            reasons.dedup();
+            let reason = match reasons.as_slice() {
+                [reason] => format!(": {reason}"),
+                _ => String::new(),
+            };
             let (task, past, bytes) = (task.as_str(), past(action), ByteSize(bytes));
-            format!("{task}: {what} to be {past}, {bytes}")
+            format!("{task}: {what} to be {past}, {bytes}{reason}")
         })
         .collect()
 }

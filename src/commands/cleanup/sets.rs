@@ -7,6 +7,7 @@
 use serde_json::{Value as Json, json};
 
 use crate::commands::show::json_line;
+use crate::commands::validate::surroundings::security_findings;
 use crate::commands::{backup, waiting};
 use crate::context::Context;
 use crate::model::backup::Part;
@@ -228,7 +229,7 @@ fn make_backup(context: &mut Context) -> Result<Json> {
 }
 
 fn security(context: &mut Context) -> Result<Json> {
-    let findings = security_findings(context)?;
+    let findings = security_findings(context);
     let serious = |finding: &&Finding| finding.severity >= Severity::Warning;
     let serious: Vec<&Finding> = findings.iter().filter(serious).collect();
     let Some(first) = serious.first() else {
@@ -245,15 +246,6 @@ fn security(context: &mut Context) -> Result<Json> {
             .why(why)
             .hint("see all of them: pachat validate security"),
     )
-}
-
-/// What the security part of `validate` finds.
-///
-/// To be wired to `crate::ops::validate::security::look(…)`, which takes plain values: the
-/// store, the configuration directory and the file of settings. Until then nothing is found.
-#[expect(clippy::unnecessary_wraps, reason = "the look itself can fail")]
-fn security_findings(_context: &mut Context) -> Result<Vec<Finding>> {
-    Ok(Vec::new())
 }
 
 /// Says how much there is.

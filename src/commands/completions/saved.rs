@@ -1,11 +1,12 @@
-//! Candidates for backups and rollback points: their names, read from the directory, and a
-//! remark from the small file beside each.
+//! Candidates for backups, rollback points and what is in the trash: their names, read from
+//! the directory, and a remark from the small file beside each that has one.
 
 use std::path::{Path, PathBuf};
 
 use clap_complete::engine::CompletionCandidate;
 use serde::Deserialize;
 
+use crate::model::id::ConversationId;
 use crate::platform::Disk;
 use crate::platform::disk::FileKind;
 use crate::term::clean::clean_line;
@@ -45,6 +46,30 @@ pub(super) fn points(disk: &dyn Disk, data_dir: &Path, typed: &str) -> Vec<Compl
     let ids = newest(disk, &directory, FileKind::Directory, &id);
     let head = |id: &str| directory.join(id).join("point.json");
     candidates(disk, ids, &head, "point_", typed, "the newest point")
+}
+
+/// What was deleted last, by the end of its id.
+pub(super) fn trashed(disk: &dyn Disk, data_dir: &Path, typed: &str) -> Vec<CompletionCandidate> {
+    let directory = data_dir.join("conversations").join("trash");
+    // The time comes first, so that the newest are the last by name, too.
+    let id = |name: &str| -> Option<ConversationId> { name.split('.').nth(1)?.parse().ok() };
+    let name = |name: &str| id(name).map(|_| name.to_owned());
+    let mut found = Vec::new();
+    for id in newest(disk, &directory, FileKind::File, &name)
+        .iter()
+        .filter_map(|name| id(name))
+    {
+        if id.short().starts_with(typed) {
+            found.push(CompletionCandidate::new(id.short()));
+        } else if id.as_str().starts_with(typed) {
+            found.push(CompletionCandidate::new(id.as_str()));
+        }
+    }
+    if "last".starts_with(typed) {
+        let help = "what was deleted last";
+        found.push(CompletionCandidate::new("last").help(Some(help.into())));
+    }
+    found
 }
 
 fn newest(

@@ -4,7 +4,7 @@
 //! are wrong, at data of a newer pachat, at nothing at all. What is wrong there is a finding.
 
 mod report;
-mod surroundings;
+pub(super) mod surroundings;
 
 use std::path::PathBuf;
 

@@ -85,7 +85,7 @@ pub(super) fn config_findings(context: &mut Context) -> Vec<Finding> {
 }
 
 /// Permissions, owners, and places from which copies go elsewhere.
-pub(super) fn security_findings(context: &mut Context) -> Vec<Finding> {
+pub(in crate::commands) fn security_findings(context: &mut Context) -> Vec<Finding> {
     let settings = &context.settings;
     let disk = context.disk.as_ref();
     let data_dir = context.data_dir();

@@ -303,7 +303,9 @@ fn read(
         return Ok(());
     }
     let sealed = seal::is_sealed(&beginning);
-    if !sealed {
+    if sealed {
+        watch.stage("comparing", backup.size);
+    } else {
         let mut whole = io::Cursor::new(beginning).chain(&mut input);
         let source = Source {
             input: &mut whole,
@@ -320,8 +322,6 @@ fn read(
                 }
             },
         }
-    } else {
-        watch.stage("comparing", backup.size);
     }
     // What the reader left after a refusal, and all of a sealed one.
     let digest = match rest(input, sealed, watch)? {

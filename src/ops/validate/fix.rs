@@ -416,7 +416,8 @@ fn close(store: &Store, subject: &str) -> Outcome {
         }
     }
     Ok(match &changed[..] {
-        [] => Err("its permissions are right already".into()),
+        // With its directory, or by somebody else: it is as it is to be.
+        [] => Ok("its permissions are right now".into()),
         [(from, to)] => Ok(format!("mode {from:04o} is {to:04o} now")),
         many => Ok(format!("the modes of {} files are right now", many.len())),
     })

@@ -15,6 +15,7 @@ mod upkeep;
 
 use std::collections::{HashMap, HashSet};
 use std::io;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
@@ -111,7 +112,7 @@ pub fn look(
     counts.bytes = read.bytes;
     counts.attachments = files.attachments.len() as u64;
     found.extend(read.relations.look(store, everything));
-    for (file, id) in &files.side_files {
+    for (file, id) in &files.replies {
         let conversation = read.in_use.get(id);
         found.extend(upkeep::look_at_side_file(store, file, id, conversation));
     }
@@ -147,7 +148,7 @@ fn some_files(store: &Store, ids: &[ConversationId], found: &mut Vec<Finding>) -
             (Part::Active, format!("{id}.partial")),
         ] {
             let list = if name.ends_with(".partial") {
-                &mut files.side_files
+                &mut files.replies
             } else {
                 &mut files.conversations
             };
@@ -163,7 +164,7 @@ fn some_files(store: &Store, ids: &[ConversationId], found: &mut Vec<Finding>) -
 /// How large everything is together. Rollback points share nearly all of their files with the
 /// store, so they are left out.
 fn storage(store: &Store, files: &Files) -> u64 {
-    let with_id = files.conversations.iter().chain(&files.side_files);
+    let with_id = files.conversations.iter().chain(&files.replies);
     let files = with_id
         .map(|(file, _)| file)
         .chain(&files.attachments)
@@ -244,7 +245,7 @@ fn read_all<'a>(
         None => upkeep::index(store, &mut read.findings),
         Some(_) => None,
     };
-    let side_files: HashSet<&ConversationId> = files.side_files.iter().map(|(_, id)| id).collect();
+    let side_files: HashSet<&ConversationId> = files.replies.iter().map(|(_, id)| id).collect();
     watch.stage("checking", jobs.iter().map(|job| job.file().len).sum());
     // Files are done in any order, and told of in theirs.
     let mut told: Vec<(usize, Vec<Finding>)> = Vec::new();
@@ -555,6 +556,11 @@ fn failed(path: &str, error: &Error) -> Finding {
             .hint_text()
             .unwrap_or("check its owner and its permissions, and the disk"),
     )
+}
+
+/// Whether a file is compressed, by its name.
+fn is_packed(name: &str) -> bool {
+    Path::new(name).extension().is_some_and(|end| end == "gz")
 }
 
 /// Path below the data directory.

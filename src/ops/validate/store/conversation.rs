@@ -92,7 +92,7 @@ pub(super) fn look(
             return Ok(look.outcome);
         }
     };
-    let packed = subject.name.ends_with(".gz");
+    let packed = super::is_packed(subject.name);
     let mut stopped = false;
     let mut read = 0_u64;
     let mut step = |count: usize| {
@@ -104,9 +104,9 @@ pub(super) fn look(
     };
     let end = if packed {
         let mut decoder = MultiGzDecoder::new(file);
-        splitter.each(&mut decoder, |line| look.line(line), &mut step)
+        splitter.each(&mut decoder, |line| look.line(&line), &mut step)
     } else {
-        splitter.each(file.as_mut(), |line| look.line(line), &mut step)
+        splitter.each(file.as_mut(), |line| look.line(&line), &mut step)
     };
     match end {
         Err(error) if stopped => return Err(error),
@@ -146,7 +146,7 @@ impl<'a> Look<'a> {
         }
     }
 
-    fn line(&mut self, line: Line<'_>) {
+    fn line(&mut self, line: &Line<'_>) {
         self.outcome.lines += 1;
         let bytes = match line {
             Line::Whole(bytes) => bytes,

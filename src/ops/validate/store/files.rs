@@ -37,7 +37,7 @@ pub(super) struct Files {
     /// Conversations in use, put away and deleted: the file and its conversation.
     pub conversations: Vec<(PartFile, ConversationId)>,
     /// Side files of replies.
-    pub side_files: Vec<(PartFile, ConversationId)>,
+    pub replies: Vec<(PartFile, ConversationId)>,
     pub attachments: Vec<PartFile>,
     /// Settings, logs, what is quarantined.
     pub others: Vec<PartFile>,
@@ -161,7 +161,7 @@ fn list_part(store: &Store, part: Part, files: &mut Files, found: &mut Vec<Findi
         } else if let Some(id) = conversation {
             files.conversations.push((file, id));
         } else if let (Part::Active, Some(id)) = (part, stem(".partial")) {
-            files.side_files.push((file, id));
+            files.replies.push((file, id));
         } else if part == Part::Attachments && part.accepts(&name) {
             files.attachments.push(file);
         } else if part.accepts(&name) && part != Part::Trash

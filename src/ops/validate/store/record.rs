@@ -6,14 +6,13 @@
 //! [`Record::parse`]: crate::model::record::Record::parse
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::fmt;
 
 use jiff::Timestamp;
 use serde::de::{IgnoredAny, Visitor};
 use serde::{Deserialize, Deserializer};
-use serde_json::Value;
 use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 
 use crate::model::record::{Charge, Header, Latency, Rewind, Role, Set};
 use crate::model::reply::State;
@@ -146,9 +145,9 @@ fn message(text: &str) -> Result<Said, serde_json::Error> {
 
 fn unknown_keys(text: &str) -> Result<Vec<String>, serde_json::Error> {
     const KNOWN: [&str; 5] = ["type", "title", "model", "system", "tags"];
-    let keys: BTreeMap<Cow<'_, str>, IgnoredAny> = serde_json::from_str(text)?;
-    let unknown = keys.into_keys().filter(|key| !KNOWN.contains(&&**key));
-    Ok(unknown.map(Cow::into_owned).collect())
+    let keys: Map<String, Value> = serde_json::from_str(text)?;
+    let unknown = keys.into_iter().map(|(key, _)| key);
+    Ok(unknown.filter(|key| !KNOWN.contains(&&**key)).collect())
 }
 
 /// Says what is wrong with a line that cannot be read: at least one thing.
@@ -178,7 +177,13 @@ fn diagnose(line: &[u8]) -> Vec<Fault> {
     }
     let value: Value = match serde_json::from_str(text) {
         Ok(value) => value,
-        Err(error) => return one("store.not-json", format!("it is not JSON: {error}")),
+        Err(error) => {
+            let (why, at) = (without_place(&error), error.column());
+            return one(
+                "store.not-json",
+                format!("it is not JSON: {why} (byte {at})"),
+            );
+        }
     };
     let Some(tag) = value.get("type").and_then(Value::as_str) else {
         let cause = if value.is_object() {

@@ -297,7 +297,7 @@ fn look_at_log(store: &Store, file: &PartFile, found: &mut Vec<Finding>) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return,
         Err(error) => return found.push(super::unreadable(&path, &error)),
     };
-    let packed = file.name.ends_with(".gz");
+    let packed = super::is_packed(&file.name);
     let read = if packed {
         odd_lines(MultiGzDecoder::new(input))
     } else {
