@@ -956,7 +956,8 @@ fn prometheus_own_parser_reads_it() {
     let file = sandbox.path().join("pachat.prom");
     sandbox.run(&["health", "--prometheus", "-o", file.to_str().unwrap()]);
     let program = "import sys\nfrom prometheus_client.parser import text_string_to_metric_families as p\nfor f in p(open(sys.argv[1]).read()):\n    for s in f.samples: print(s.name, s.value)\n";
-    let output = std::process::Command::new("python3")
+    // The system's own: what its packages install is not there for another one in PATH.
+    let output = std::process::Command::new("/usr/bin/python3")
         .args(["-c", program, file.to_str().unwrap()])
         .output()
         .unwrap();

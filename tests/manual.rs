@@ -16,6 +16,49 @@ use pachat::settings::{Fallback, TABLE};
 /// Questions as people type them, and the section that answers each.
 const QUESTIONS: &[(&str, &str)] = &[
     (
+        "is everything working?",
+        "How do I check that everything works?",
+    ),
+    ("health check", "How do I check that everything works?"),
+    (
+        "why can I not connect to the server",
+        "Why can pachat not talk to the server?",
+    ),
+    ("certificate expired", "I get a certificate error"),
+    (
+        "prometheus metrics",
+        "How do I monitor pachat with Prometheus or Nagios?",
+    ),
+    (
+        "check my files for corruption",
+        "How do I check my files and settings?",
+    ),
+    (
+        "validate and repair my store",
+        "Something is wrong with a stored file",
+    ),
+    ("archive old conversations", "How do I clean up?"),
+    ("free disk space", "How do I clean up?"),
+    ("delete a conversation", "How do I delete a conversation?"),
+    ("undelete from the trash", "How do I delete a conversation?"),
+    (
+        "systemd timer",
+        "How do I run backup, cleanup and health by themselves?",
+    ),
+    (
+        "run maintenance automatically",
+        "How do I run backup, cleanup and health by themselves?",
+    ),
+    (
+        "too many conversations",
+        "What are the limits, and what happens at them?",
+    ),
+    ("upgrade to a new version", "How do I upgrade pachat?"),
+    (
+        "what does the finding torn-tail mean",
+        "Findings about conversations and their files (store)",
+    ),
+    (
         "how do I make an encrypted backup",
         "How do I make an encrypted backup?",
     ),

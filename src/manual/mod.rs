@@ -14,6 +14,7 @@ use std::fmt::Write as _;
 
 use crate::model::error::Kind;
 use crate::ops::guide::Section;
+use crate::ops::validate::CODES;
 
 pub use pages::man_pages;
 
@@ -105,6 +106,23 @@ fn entry(text: &mut String, column: usize, name: &str, what: &str) {
         at += word.len();
     }
     text.push('\n');
+}
+
+/// What `validate` can find in an area, as a list in Markdown.
+fn finding_list(area: &str) -> String {
+    let mut list = String::new();
+    for (code, severity, fixable, meaning) in CODES {
+        if code.split('.').next() == Some(area) {
+            let repaired = if *fixable {
+                ", repaired by `--fix`"
+            } else {
+                ""
+            };
+            let severity = severity.as_str();
+            let _ = writeln!(list, "`{code}`\n: {severity}{repaired}: {meaning}\n");
+        }
+    }
+    list
 }
 
 /// The table of exit codes as Markdown.

@@ -10,7 +10,7 @@ use super::topics::{CHAPTERS, Chapter};
 
 /// The date of this edition, as `man` shows it. It changes with a release, never with
 /// the clock, so that the pages can be compared.
-const EDITION: &str = "2026-11-22";
+const EDITION: &str = "2026-11-24";
 
 /// Every man page: file name and text.
 pub fn man_pages() -> Vec<(String, String)> {
@@ -158,6 +158,7 @@ fn see_also(page: &CommandPage) -> String {
         ("pachat-data", 5),
         ("pachat-guide", 7),
         ("pachat-recovery", 7),
+        ("pachat-findings", 7),
     ] {
         names.push(format!("**{name}**({section})"));
     }
@@ -169,6 +170,7 @@ fn topic_page(name: &str, section: char, chapters: &[&Chapter]) -> String {
         "pachat-guide" => "how to do things with pachat, and what to do when they go wrong",
         "pachat-config" => "settings of pachat",
         "pachat-recovery" => "what to do when conversations, disks or keys are lost",
+        "pachat-findings" => "what pachat validate can find",
         _ => "files of pachat",
     };
     let mut text = title(name, section);

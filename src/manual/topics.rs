@@ -4,8 +4,8 @@
 //! heading begins a section. Two comments, invisible wherever Markdown is shown, say
 //! more: `<!-- ask: … -->` lists words that people use when they mean the section,
 //! `<!-- try: … -->` the command to type where it is not the first line of the
-//! section's first shell block. `<!-- exit-codes -->` and `<!-- environment -->`
-//! stand for what is generated.
+//! section's first shell block. `<!-- exit-codes -->`, `<!-- environment -->` and
+//! `<!-- findings: AREA -->` stand for what is generated.
 
 use crate::ops::guide::Section;
 
@@ -29,7 +29,7 @@ macro_rules! chapter {
 }
 
 /// Every chapter, in the order of the guide.
-pub(super) const CHAPTERS: [Chapter; 11] = [
+pub(super) const CHAPTERS: [Chapter; 13] = [
     chapter!("pachat-guide", '7', "start.md"),
     chapter!("pachat-guide", '7', "asking.md"),
     chapter!("pachat-guide", '7', "conversations.md"),
@@ -38,7 +38,9 @@ pub(super) const CHAPTERS: [Chapter; 11] = [
     chapter!("pachat-guide", '7', "network.md"),
     chapter!("pachat-guide", '7', "keeping.md"),
     chapter!("pachat-guide", '7', "backups.md"),
+    chapter!("pachat-guide", '7', "operate.md"),
     chapter!("pachat-recovery", '7', "recovery.md"),
+    chapter!("pachat-findings", '7', "findings.md"),
     chapter!("pachat-config", '5', "settings.md"),
     chapter!("pachat-data", '5', "data.md"),
 ];
@@ -46,9 +48,16 @@ pub(super) const CHAPTERS: [Chapter; 11] = [
 impl Chapter {
     /// The chapter as Markdown, with generated parts in their places.
     pub(super) fn markdown(&self) -> String {
-        self.text
+        let mut text = self
+            .text
             .replace("<!-- exit-codes -->", &super::exit_code_table())
-            .replace("<!-- environment -->", &super::variable_list())
+            .replace("<!-- environment -->", &super::variable_list());
+        while let Some((before, rest)) = text.split_once("<!-- findings: ")
+            && let Some((area, after)) = rest.split_once(" -->")
+        {
+            text = format!("{before}{}{after}", super::finding_list(area));
+        }
+        text
     }
 }
 

@@ -93,7 +93,9 @@ impl Kind {
     pub const fn meaning(self) -> &'static str {
         match self {
             Self::Closed => "done; also when the reader closed the pipe",
-            Self::No => "the answer is no: a search found nothing",
+            Self::No => {
+                "the answer is no: a search found nothing, or `validate` found something wrong"
+            }
             Self::Usage => "bad command line, or an id that names more than one conversation",
             Self::Malformed => {
                 "a stored file, an archive or the input is malformed, an archive was refused, or the server refused the request as invalid"

@@ -42,6 +42,10 @@ use upkeep::Format;
 /// How often the bar moves and Ctrl-C is noticed.
 const TICK: Duration = Duration::from_millis(50);
 
+/// How many files a thread reads before it tells: to wake another for each small one would
+/// cost as much as reading it.
+const BATCH: usize = 64;
+
 /// What to look at, and by what to judge it.
 #[derive(Clone, Copy)]
 pub struct Request<'a> {
@@ -320,7 +324,7 @@ fn work(
         };
         loop {
             match receiver.recv_timeout(TICK) {
-                Ok((at, done)) => take(at, done),
+                Ok(batch) => batch.into_iter().for_each(|(at, done)| take(at, done)),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
@@ -352,13 +356,16 @@ impl Worker<'_> {
     fn run(
         self,
         mut digests: Option<Digests>,
-        sender: &mpsc::Sender<(usize, Done)>,
+        sender: &mpsc::Sender<Vec<(usize, Done)>>,
     ) -> Option<Digests> {
         let mut splitter = Splitter::default();
         let mut buffer = Vec::new();
+        let mut batch = Vec::with_capacity(BATCH);
         loop {
             let at = self.next.fetch_add(1, Ordering::Relaxed);
             let Some(job) = self.jobs.get(at) else {
+                // Nobody listens any more only when all is to stop.
+                let _ = sender.send(batch);
                 return digests;
             };
             let done = match job {
@@ -368,11 +375,12 @@ impl Worker<'_> {
                 Job::Attachment(file) => self.attachment(file, &mut buffer),
             };
             match done {
-                Ok(done) => {
-                    // Nobody listens any more only when all is to stop.
-                    let _ = sender.send((at, done));
-                }
+                Ok(done) => batch.push((at, done)),
                 Err(_) => return digests,
+            }
+            if batch.len() == BATCH {
+                let full = std::mem::replace(&mut batch, Vec::with_capacity(BATCH));
+                let _ = sender.send(full);
             }
         }
     }

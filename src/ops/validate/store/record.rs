@@ -6,13 +6,14 @@
 //! [`Record::parse`]: crate::model::record::Record::parse
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 
 use jiff::Timestamp;
 use serde::de::{IgnoredAny, Visitor};
 use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 use serde_json::value::RawValue;
-use serde_json::{Map, Value};
 
 use crate::model::record::{Charge, Header, Latency, Rewind, Role, Set};
 use crate::model::reply::State;
@@ -145,9 +146,9 @@ fn message(text: &str) -> Result<Said, serde_json::Error> {
 
 fn unknown_keys(text: &str) -> Result<Vec<String>, serde_json::Error> {
     const KNOWN: [&str; 5] = ["type", "title", "model", "system", "tags"];
-    let keys: Map<String, Value> = serde_json::from_str(text)?;
-    let unknown = keys.into_iter().map(|(key, _)| key);
-    Ok(unknown.filter(|key| !KNOWN.contains(&&**key)).collect())
+    let keys: BTreeMap<String, &RawValue> = serde_json::from_str(text)?;
+    let keys = keys.into_keys();
+    Ok(keys.filter(|key| !KNOWN.contains(&&**key)).collect())
 }
 
 /// Says what is wrong with a line that cannot be read: at least one thing.
