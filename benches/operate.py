@@ -75,13 +75,14 @@ class Operating(Bench):
             (runs,) = self.in_turn(20, dry, quiet=True)
             self.against("t", f"`cleanup --dry-run`, {name} store, warm index", runs, 150)
             theirs, ours = [], []
-            copy = WORK / "copy"
             for number in range(self.rounds(5)):
-                shutil.rmtree(copy, ignore_errors=True)
+                # Removed at the end only: ext4 searches long for inodes that were not in use in
+                # the last seconds.
+                copy = WORK / "copies" / f"{name}-{number}-gzip"
                 shutil.copytree(self.store(name), copy)
                 gzip = ["sh", "-c", f"find {copy}/conversations/active -name '*.jsonl' -print0 | xargs -0 gzip -6"]
                 theirs.append(self.run(gzip, quiet=True))
-                shutil.rmtree(copy)
+                copy = WORK / "copies" / f"{name}-{number}-pachat"
                 shutil.copytree(self.store(name), copy)
                 archive = [self.binary, "cleanup", "--only", "archive", "--yes", "--data-dir", str(copy), "--quiet"]
                 ours.append(self.run(archive, quiet=True))

@@ -9,10 +9,13 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write as _;
+#[cfg(unix)]
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use common::host::{Cues, Ran, Sandbox};
+use common::host::{Cues, Ran, Sandbox, is_shared};
 use pachat::platform::Disk as _;
 use pachat::platform::disk::{LockMode, Open, RealDisk};
 use serde_json::Value;
@@ -36,11 +39,26 @@ fn text(id: &str, tags: &str) -> String {
 
 fn put(sandbox: &Sandbox, below: &str, content: impl AsRef<[u8]>) -> PathBuf {
     let path = sandbox.data_dir().join(below);
-    fs::create_dir_all(path.parent().unwrap()).unwrap();
-    fs::write(&path, content).unwrap();
+    private_directories()
+        .create(path.parent().unwrap())
+        .unwrap();
+    let mut options = fs::File::options();
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let file = options.write(true).create(true).truncate(true).open(&path);
+    file.unwrap().write_all(content.as_ref()).unwrap();
     // Long before the clock of a test.
     set_time(&path, 1_767_225_600);
     path
+}
+
+/// Makes directories as pachat does.
+fn private_directories() -> fs::DirBuilder {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder
 }
 
 /// Sets when a file was last changed, in seconds since 1970.
@@ -57,7 +75,10 @@ fn active(id: &str) -> String {
 /// Four conversations of different age, in the order of [`TODAY`], [`WEEK`], [`MONTH`], [`YEAR`];
 /// the file of each is as old as the others.
 fn sandbox() -> Sandbox {
-    let sandbox = Sandbox::new();
+    filled(Sandbox::new())
+}
+
+fn filled(sandbox: Sandbox) -> Sandbox {
     put(&sandbox, "VERSION", "1\n");
     for (id, tags) in [
         (TODAY, ""),
@@ -207,6 +228,30 @@ fn archiving_keeps_every_byte_and_says_how_to_go_on() {
 }
 
 #[test]
+fn a_plan_on_a_terminal_names_titles_and_adds_up() {
+    let sandbox = sandbox();
+    put(&sandbox, "run/conversation-x.lock", "");
+    put(&sandbox, "logs/app.log.20260101_000000.gz", "old");
+    let cues = Cues {
+        terminal: true,
+        ..Cues::default()
+    };
+    let ran = sandbox.run_on(&cues, &["cleanup", "--dry-run"], "");
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let short = YEAR.rsplit('-').next().unwrap();
+    let row = ran
+        .stdout
+        .lines()
+        .find(|line| line.contains(short))
+        .unwrap();
+    assert!(row.contains(&format!("{short}  ")), "{row}");
+    assert!(!row.contains(".jsonl"), "{row}");
+    assert!(ran.stderr.contains("\nin all: "), "{}", ran.stderr);
+    let ran = good(sandbox.run(&["cleanup", "--yes"]));
+    assert!(ran.stderr.ends_with(" freed\n"), "{}", ran.stderr);
+}
+
+#[test]
 fn without_a_terminal_somebody_has_to_say_yes() {
     let sandbox = sandbox();
     let before = files(&sandbox);
@@ -318,6 +363,30 @@ fn names_are_never_guessed() {
 }
 
 #[test]
+fn of_many_that_are_skipped_a_few_are_named() {
+    let sandbox = sandbox();
+    let ids: Vec<String> = (10..40)
+        .map(|n| format!("20260101-1015{n}-sk00{n}"))
+        .collect();
+    let held: Vec<_> = ids
+        .iter()
+        .map(|id| {
+            put(&sandbox, &active(id), text(id, ""));
+            let lock = put(&sandbox, &format!("run/turn-{id}.lock"), "");
+            let held = RealDisk.open(&lock, Open::Append).unwrap();
+            assert!(held.try_lock(LockMode::Exclusive).unwrap());
+            held
+        })
+        .collect();
+    let ran = good(sandbox.run(&["cleanup", "--yes"]));
+    assert_eq!(ran.stderr.matches("skipped active/").count(), 10);
+    assert!(ran.stderr.contains("and 20 more skipped"), "{}", ran.stderr);
+    let ran = good(sandbox.run(&["cleanup", "--yes", "--json", "--quiet"]));
+    let document: Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(document["skipped"].as_array().unwrap().len(), held.len());
+}
+
+#[test]
 fn what_is_in_use_is_skipped_and_named() {
     let sandbox = sandbox();
     let lock = put(&sandbox, &format!("run/turn-{YEAR}.lock"), "");
@@ -420,7 +489,7 @@ fn quotas_take_the_oldest_first() {
     let ran = good(sandbox.run(&["cleanup", "-n", "--max-count", "0"]));
     assert_eq!(ran.stdout.lines().count(), 3);
     assert!(
-        ran.stderr.contains("1 conversations stay in use"),
+        ran.stderr.contains("1 conversation stays in use"),
         "{}",
         ran.stderr
     );
@@ -462,7 +531,7 @@ fn the_trash_and_the_archive_go_only_when_a_person_has_said_so() {
 
     let ran = good(sandbox.run(&["cleanup", "--empty-trash", "--yes"]));
     assert!(
-        ran.stderr.contains("2 things removed for good"),
+        ran.stderr.contains("2 deleted things removed for good"),
         "{}",
         ran.stderr
     );
@@ -766,9 +835,12 @@ fn the_daily_set_is_silent_when_all_is_fine() {
 
 #[test]
 fn a_set_goes_on_when_a_part_fails_and_tells_all() {
-    let sandbox = sandbox();
+    let sandbox = filled(Sandbox::at_home());
+    let private = !is_shared(sandbox.path());
     // No backup can be made where a file is in the way of its directory.
-    put(&sandbox, "backups", "in the way");
+    let path = put(&sandbox, "backups", "in the way");
+    #[cfg(unix)]
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
     let ran = sandbox.run(&["cleanup", "--weekly", "--json"]);
     assert_ne!(ran.code, 0);
     let document: Value = serde_json::from_str(&ran.stdout).unwrap();
@@ -782,18 +854,39 @@ fn a_set_goes_on_when_a_part_fails_and_tells_all() {
     };
     assert_eq!(
         (stage(0), stage(1)),
-        (("backup", false), ("security", true))
+        (("backup", false), ("security", private)),
+        "{}",
+        ran.stderr
     );
     assert_eq!(stages[0]["exit_code"], ran.code);
+    assert_eq!(stages[1]["stage"], "security");
     fs::remove_file(sandbox.data_dir().join("backups")).unwrap();
-    let ran = good(sandbox.run(&["cleanup", "--weekly"]));
-    assert_eq!(ran.stdout, "");
+    let ran = sandbox.run(&["cleanup", "--weekly"]);
+    assert_eq!((ran.code == 0, &*ran.stdout), (private, ""));
     assert!(ran.stderr.contains("verified"), "{}", ran.stderr);
     assert!(
         names(&sandbox, "backups")
             .iter()
             .any(|name| name.ends_with(".tar.gz"))
     );
+}
+
+#[test]
+fn findings_are_told_one_by_one_and_to_cron_in_one_line() {
+    let sandbox = filled(Sandbox::new());
+    for name in ["x", "y"] {
+        let path = sandbox.data_dir().join("conversations/active").join(name);
+        fs::write(&path, "").unwrap();
+        #[cfg(unix)]
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    }
+    let ran = sandbox.run(&["cleanup", "--weekly"]);
+    assert_eq!(ran.code, 1, "{}", ran.stderr);
+    assert!(ran.stderr.matches("pachat: warning: ").count() > 1);
+    let ran = sandbox.run(&["cleanup", "--weekly", "--quiet"]);
+    assert_eq!((ran.code, ran.stdout.as_str()), (1, ""));
+    assert_eq!(ran.stderr.lines().count(), 1, "{}", ran.stderr);
+    assert!(ran.stderr.contains("pachat validate security"));
 }
 
 #[test]

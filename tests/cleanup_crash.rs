@@ -23,22 +23,24 @@ use common::disk::{After, Event, SimulatedDisk};
 use common::host::{TestClock, TestRandom};
 use flate2::read::MultiGzDecoder;
 use jiff::tz::TimeZone;
-use pachat::model::error::{Kind, Result};
+use pachat::model::backup::Part;
+use pachat::model::error::{Error, Kind, Result};
 use pachat::model::id::ConversationId;
 use pachat::ops::cleanup::{self, Applied, Choice, Emptying, Plan, Task, Wishes};
 use pachat::ops::retention::{Rules, Within};
 use pachat::ops::watch::Unwatched;
-use pachat::platform::disk::Open;
+use pachat::platform::disk::{LockMode, Open};
 use pachat::platform::signals::Signals;
 use pachat::platform::{Clock as _, Disk};
 use pachat::store::Store;
 use pachat::store::index::Index;
 use pachat::store::lock::Patience;
 use pachat::store::log::Limits;
-use pachat::store::shelf::{self, Moved, Shelf};
+use pachat::store::shelf::{self, Ended, Moved, Shelf, Tell, Wanted};
 
 const ROOT: &str = "/home/somebody/data/pachat";
 const OLD: &str = "20260701-080000-7k2m9q";
+const OTHER: &str = "20260702-080000-qrs789";
 const OLDER: &str = "20260601-080000-abc123";
 const YOUNG: &str = "20260822-090000-zzz999";
 const DIGEST: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
@@ -210,12 +212,48 @@ fn archived_in_trash() -> SimulatedDisk {
     disk(&[(name, gzip(&text(OLD)))])
 }
 
+/// Moves several together. What was told of each, and the error that ended it.
+fn together(
+    disk: &SimulatedDisk,
+    ids: &[&str],
+    act: impl FnOnce(&Shelf<'_>, &[Wanted<'_>], &mut Tell<'_>) -> Result<(), Ended>,
+) -> (BTreeMap<String, Moved>, Option<Error>) {
+    let named: Vec<ConversationId> = ids.iter().map(|text| id(text)).collect();
+    let wanted: Vec<Wanted<'_>> = named.iter().map(|id| Wanted { id, seen: None }).collect();
+    let mut told = BTreeMap::new();
+    let ended = on_shelf(disk, |shelf| {
+        let mut tell = |number: usize, moved| {
+            let before = told.insert(ids[number].to_owned(), moved);
+            assert_eq!(before, None, "{} was told of twice", ids[number]);
+        };
+        act(shelf, &wanted, &mut tell).map_err(|(_, error)| error)
+    });
+    (told, ended.err())
+}
+
+fn archive_all(disk: &SimulatedDisk, ids: &[&str]) -> (BTreeMap<String, Moved>, Option<Error>) {
+    together(disk, ids, |shelf, wanted, tell| {
+        shelf.archive(wanted, 1, tell)
+    })
+}
+
+fn discard_all(disk: &SimulatedDisk, ids: &[&str]) -> (BTreeMap<String, Moved>, Option<Error>) {
+    together(disk, ids, |shelf, wanted, tell| shelf.discard(wanted, tell))
+}
+
+fn the_only((mut told, ended): (BTreeMap<String, Moved>, Option<Error>)) -> Result<Moved> {
+    match ended {
+        None => Ok(told.remove(OLD).unwrap()),
+        Some(error) => Err(error),
+    }
+}
+
 fn archive(disk: &SimulatedDisk) -> Result<Moved> {
-    on_shelf(disk, |shelf| shelf.archive(&id(OLD), None))
+    the_only(archive_all(disk, &[OLD]))
 }
 
 fn discard(disk: &SimulatedDisk) -> Result<Moved> {
-    on_shelf(disk, |shelf| shelf.discard(&id(OLD), None))
+    the_only(discard_all(disk, &[OLD]))
 }
 
 fn take_back(disk: &SimulatedDisk) -> Result<Moved> {
@@ -365,6 +403,211 @@ fn every_operation_can_fail_once() {
     }
 }
 
+const THREE: [&str; 3] = [OLDER, OLD, YOUNG];
+
+/// Three conversations, of which a crash has left the second in both places.
+fn three() -> SimulatedDisk {
+    let archived = format!("conversations/archived/{OLD}.jsonl.gz");
+    let mut files: Vec<_> = THREE.iter().map(|id| (active(id), text(id))).collect();
+    files.push((archived, gzip(&text(OLD))));
+    disk(&files)
+}
+
+fn temporaries(disk: &SimulatedDisk) -> Vec<PathBuf> {
+    let files = disk.files().into_keys();
+    files
+        .filter(|path| path.extension().is_some_and(|extension| extension == "tmp"))
+        .collect()
+}
+
+/// A way of moving several, and where it ends.
+type Batch = (
+    fn(&SimulatedDisk, &[&str]) -> (BTreeMap<String, Moved>, Option<Error>),
+    &'static str,
+);
+
+const BATCHES: [Batch; 2] = [(archive_all, "archived/"), (discard_all, "trash/")];
+
+/// None of three is lost, those that were told of are where they should be and nowhere else,
+/// and another attempt brings the rest there.
+fn check_three(
+    (act, ends): Batch,
+    disk: &SimulatedDisk,
+    told: &BTreeMap<String, Moved>,
+    context: &str,
+) {
+    let arrived = |there: &[String]| there.iter().all(|path| path.starts_with(ends));
+    for id in THREE {
+        let there = places(disk, id, &text(id), context);
+        assert!(!there.is_empty(), "{context}: {id} is lost");
+        if matches!(told.get(id), Some(Moved::To(_))) {
+            assert!(arrived(&there), "{context}: {id} is at {there:?}");
+        }
+    }
+    // Of those that are in no place but the last there is nothing to do.
+    let (again, ended) = act(disk, &THREE);
+    assert!(ended.is_none(), "{context}: {ended:?}");
+    assert_eq!(again.len(), 3, "{context}: {again:?}");
+    for id in THREE {
+        let there = places(disk, id, &text(id), context);
+        assert!(arrived(&there) && !there.is_empty(), "{context}: {there:?}");
+    }
+    assert!(
+        temporaries(disk).is_empty() || ends == "trash/",
+        "{context}"
+    );
+}
+
+#[test]
+fn a_batch_can_be_cut_short_at_every_operation() {
+    for batch in BATCHES {
+        let (act, ends) = batch;
+        let calm = three();
+        let (told, ended) = act(&calm, &THREE);
+        assert!(ended.is_none(), "{ended:?}");
+        assert!(told.values().all(|moved| matches!(moved, Moved::To(_))));
+        let operations = calm.operations();
+        check_three(batch, &calm, &told, ends);
+        let mut some = 0;
+        for at in 0..operations {
+            for after in After::ALL {
+                let disk = three();
+                disk.plan(at, Event::Stop);
+                let (told, _) = act(&disk, &THREE);
+                let context = format!("{ends}, operation {at}, {after:?}");
+                check_three(batch, &disk.restart(after), &told, &context);
+            }
+            for event in [
+                Event::Fail(io::ErrorKind::StorageFull),
+                Event::Fail(io::ErrorKind::Other),
+                Event::Half(io::ErrorKind::StorageFull),
+            ] {
+                let disk = three();
+                disk.plan(at, event);
+                let (told, ended) = act(&disk, &THREE);
+                let context = format!("{ends}, operation {at}, {event:?}");
+                let moved = |moved: &&Moved| matches!(moved, Moved::To(_));
+                match ended {
+                    // What is about one of them is told, and leaves the others alone.
+                    None => {
+                        assert_eq!(told.len(), 3, "{context}");
+                        let moved = told.values().filter(moved).count();
+                        assert!(moved >= 2, "{context}: {told:?}");
+                        some += usize::from(moved == 2);
+                    }
+                    Some(error) => {
+                        let expected = matches!(error.kind(), Kind::Io | Kind::CannotCreate);
+                        assert!(expected, "{context}: {error:?}");
+                    }
+                }
+                let litter = temporaries(&disk);
+                assert!(litter.is_empty(), "{context}: {litter:?}");
+                check_three(batch, &disk, &told, &context);
+            }
+        }
+        assert!(operations > 40 && some > 0, "{operations}, {some}");
+    }
+}
+
+#[test]
+fn one_in_use_does_not_hold_up_the_others() {
+    for (act, ends) in BATCHES {
+        let disk = three();
+        let lock = disk
+            .open(
+                &path(&format!("run/turn-{OLDER}.lock")),
+                Open::AppendOrCreate,
+            )
+            .unwrap();
+        assert!(lock.try_lock(LockMode::Exclusive).unwrap());
+        let (told, ended) = act(&disk, &THREE);
+        assert!(ended.is_none(), "{ended:?}");
+        assert_eq!(told[OLDER], Moved::Left("it is in use".into()));
+        for id in [OLD, YOUNG] {
+            assert!(matches!(told[id], Moved::To(_)), "{told:?}");
+            let there = places(&disk, id, &text(id), ends);
+            assert!(there.iter().all(|path| path.starts_with(ends)), "{there:?}");
+        }
+        assert_eq!(
+            places(&disk, OLDER, &text(OLDER), ends),
+            [format!("active/{OLDER}.jsonl")]
+        );
+        // Every other turn was given back.
+        let turns = disk.files().into_keys();
+        let turns = turns.filter(|path| path.to_str().unwrap().contains("/turn-"));
+        assert_eq!(turns.count(), 1);
+    }
+}
+
+#[test]
+fn a_signal_leaves_everything_where_it_was() {
+    let disk = three();
+    let store = store(&disk);
+    let before = disk.files();
+    let signals = Signals::default();
+    let shelf = Shelf::enter(
+        &store,
+        &mut Patience {
+            limit: None,
+            signals: &signals,
+            notify: &mut || {},
+        },
+    )
+    .unwrap();
+    signals.raise_interrupt();
+    let ids = THREE.map(id);
+    let wanted: Vec<Wanted<'_>> = ids.iter().map(|id| Wanted { id, seen: None }).collect();
+    let ended = shelf.archive(&wanted, 1, &mut |_, moved| panic!("{moved:?}"));
+    assert_eq!(ended.unwrap_err().1.kind(), Kind::Interrupted);
+    assert_eq!(disk.files(), before);
+}
+
+#[test]
+fn more_than_a_batch_is_archived_on_several_threads() {
+    let ids: Vec<String> = (0..300)
+        .map(|n| format!("20260701-080000-{n:06}"))
+        .collect();
+    let files: Vec<_> = ids.iter().map(|id| (active(id), text(id))).collect();
+    let disk = disk(&files);
+    let wishes = Wishes {
+        tasks: vec![Task::Archive],
+        cores: 4,
+        ..wishes()
+    };
+    let mut index = Index::load(&store(&disk));
+    let plan = cleanup::plan(&store(&disk), &wishes, &mut index).unwrap();
+    let applied = with_patience(|patience| {
+        let store = store(&disk);
+        cleanup::apply(&store, &plan, &wishes, &mut index, patience, &mut Unwatched)
+    });
+    assert!(applied.failures.is_empty(), "{:?}", applied.failures);
+    assert_eq!(applied.done.len(), 300);
+    for id in &ids {
+        assert_eq!(
+            places(&disk, id, &text(id), "threads"),
+            [format!("archived/{id}.jsonl.gz")]
+        );
+    }
+    assert!(temporaries(&disk).is_empty());
+    assert_true_index(&disk, &index, 300, "threads");
+}
+
+/// What an index says of a conversation is what its file says; it knows at least so many.
+fn assert_true_index(disk: &SimulatedDisk, index: &Index, least: usize, context: &str) {
+    let store = store(disk);
+    let files = store.inventory(&[Part::Active, Part::Archived]).unwrap();
+    let mut fresh = Index::default();
+    let mut known = 0;
+    for file in &files.files {
+        if let Some(facts) = index.known(file) {
+            let read = fresh.facts(&store, file).unwrap();
+            assert_eq!(read.as_ref(), Some(facts), "{context}");
+            known += 1;
+        }
+    }
+    assert!(known >= least, "{context}: {known} are known");
+}
+
 #[test]
 fn an_archived_remainder_that_says_something_else_is_not_replaced() {
     for other in [gzip(b"another\n"), b"no gzip".to_vec()] {
@@ -445,6 +688,8 @@ fn wishes() -> Wishes {
             ..Rules::default()
         },
         now: TestClock::new().now().to_zoned(TimeZone::UTC),
+        // The order of operations is the same each time.
+        cores: 1,
     }
 }
 
@@ -453,6 +698,7 @@ fn full() -> SimulatedDisk {
     let trash = |at: &str| format!("conversations/trash/{at}.20260101-080000-qqq111.jsonl");
     disk(&[
         (active(OLD), text(OLD)),
+        (active(OTHER), text(OTHER)),
         (active(YOUNG), text(YOUNG)),
         (
             format!("conversations/archived/{OLDER}.jsonl.gz"),
@@ -487,7 +733,7 @@ fn applied(disk: &SimulatedDisk, plan: &Plan, index: &mut Index) -> Applied {
 
 /// Whatever happened, nothing is gone that the plan did not name.
 fn check_all(disk: &SimulatedDisk, context: &str) {
-    for id in [OLD, OLDER, YOUNG, "20260101-080000-qqq111"] {
+    for id in [OLD, OTHER, OLDER, YOUNG, "20260101-080000-qqq111"] {
         let long_gone = format!("trash/20260301_080000.{id}.jsonl");
         let held = held(disk, context);
         let named = held.iter().filter(|(path, _)| path.contains(id));
@@ -525,6 +771,7 @@ fn what_a_dry_run_shows_is_what_is_done() {
         [
             "archived",
             "archive",
+            "archive",
             "trash",
             "logs",
             "logs",
@@ -537,7 +784,7 @@ fn what_a_dry_run_shows_is_what_is_done() {
     );
     // Looking again finds the same, from an index that knows everything.
     index.save(&store(&disk));
-    assert_eq!(planned(&disk).0.steps[..8], plan.steps[..8]);
+    assert_eq!(planned(&disk).0.steps[..9], plan.steps[..9]);
     let done = applied(&disk, &plan, &mut index);
     assert!(done.failures.is_empty(), "{:?}", done.failures);
     assert!(done.skipped.is_empty(), "{:?}", done.skipped);
@@ -572,15 +819,15 @@ fn a_whole_clean_up_survives_failures_and_power_cuts() {
             disk.plan(at, event);
             applied(&disk, &plan, &mut index);
             let context = format!("operation {at}, {event:?}");
-            match event {
-                Event::Stop => {
-                    for after in After::ALL {
-                        let next = disk.restart(after);
-                        // The attachment and the conversations, whatever was synced when.
-                        check_all(&next, &format!("{context}, {after:?}"));
-                    }
+            if event == Event::Stop {
+                for after in After::ALL {
+                    let next = disk.restart(after);
+                    // The attachment and the conversations, whatever was synced when.
+                    check_all(&next, &format!("{context}, {after:?}"));
                 }
-                _ => check_all(&disk, &context),
+            } else {
+                check_all(&disk, &context);
+                assert_true_index(&disk, &index, 0, &context);
             }
         }
     }

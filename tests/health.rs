@@ -576,6 +576,25 @@ fn without_a_key_a_server_that_wants_one_is_unhealthy_and_still_looked_at() {
 }
 
 #[test]
+fn a_server_of_ones_own_may_want_a_key_after_all() {
+    let refusal = r#"{"error":{"message":"Invalid API Key","code":401}}"#;
+    let server = FakeServer::answering([Script::json(401, refusal)]);
+    let mut sandbox = Sandbox::new();
+    sandbox.clock = Arc::new(TestClock::at(&Timestamp::now().to_string()));
+    sandbox.set("OPENROUTER_BASE_URL", &server.base_url());
+    let ran = sandbox.run(&["health", "--json", "--only", "key,server"]);
+    assert_eq!(ran.code, 2, "{}", ran.stdout);
+    let report = json(&ran);
+    assert_eq!(probe_of(&report, "key")["status"], "ok");
+    let server = probe_of(&report, "server");
+    assert_eq!(server["code"], "bad-key");
+    let cause = server["cause"].as_str().unwrap();
+    assert!(cause.contains("wants an API key"), "{cause}");
+    let remedy = server["remedy"].as_str().unwrap();
+    assert!(remedy.contains("pachat config key set"), "{server}");
+}
+
+#[test]
 fn a_broken_file_of_settings_is_a_finding() {
     let (_server, sandbox) = lived_in([Script::json(200, MODELS)]);
     let file = sandbox.data_dir().join("config/app_config.json");
@@ -584,6 +603,9 @@ fn a_broken_file_of_settings_is_a_finding() {
     let ran = sandbox.run(&["health", "--json", "--offline"]);
     assert_eq!(ran.code, 2, "{}{}", ran.stdout, ran.stderr);
     let report = json(&ran);
+    let data_dir = sandbox.data_dir();
+    assert_eq!(report["data_dir"], data_dir.to_str().unwrap());
+    assert_eq!(report["version"], env!("CARGO_PKG_VERSION"));
     assert_eq!(probe_of(&report, "config")["code"], "bad-config");
     assert_eq!(probe_of(&report, "data-dir")["status"], "ok");
     std::fs::write(&file, "{\"chat\": {\"modell\": \"x\"}}").unwrap();
@@ -592,6 +614,37 @@ fn a_broken_file_of_settings_is_a_finding() {
     let report = json(&ran);
     let cause = probe_of(&report, "config")["cause"].as_str().unwrap();
     assert!(cause.contains("modell"), "{cause}");
+}
+
+#[test]
+fn a_wrong_variable_option_or_env_file_is_a_finding() {
+    let (_server, mut sandbox) = lived_in([]);
+    let cause = |sandbox: &Sandbox, more: &[&str]| {
+        let args = ["health", "--json", "--offline", "--only", "config"];
+        let ran = sandbox.run(&[more, &args].concat());
+        assert_eq!(ran.code, 2, "{}{}", ran.stdout, ran.stderr);
+        let report = json(&ran);
+        let probe = probe_of(&report, "config");
+        assert_eq!(probe["code"], "bad-config");
+        let remedy = probe["remedy"].as_str().unwrap();
+        assert!(remedy.contains("pachat validate config"), "{remedy}");
+        // It is not the file of settings that is wrong.
+        assert!(!probe["value"].as_str().unwrap().contains("app_config"));
+        probe["cause"].as_str().unwrap().to_owned()
+    };
+    let found = cause(&sandbox, &["--base-url", "ftp://x"]);
+    assert!(found.contains("ftp://x"), "{found}");
+    let file = sandbox.path().join("variables");
+    std::fs::write(&file, "NO FORM\n").unwrap();
+    let file = file.to_str().unwrap();
+    let found = cause(&sandbox, &["--env-file", file]);
+    assert!(found.contains("line 1") && found.contains(file), "{found}");
+    sandbox.set("LOG_LEVEL", "loud");
+    let found = cause(&sandbox, &[]);
+    assert!(
+        found.contains("LOG_LEVEL") && found.contains("loud"),
+        "{found}"
+    );
 }
 
 #[test]
@@ -648,7 +701,22 @@ fn the_store_is_counted_against_its_limits() {
     );
     assert_eq!(probe["metrics"]["conversations"], 10);
     assert_eq!(probe["metrics"]["largest_conversation_bytes"], 900_000);
-    assert!(probe["remedy"].as_str().unwrap().contains("pachat cleanup"));
+    let remedy = |at: usize| {
+        let problem = &probe["problems"][at];
+        problem["remedy"].as_str().unwrap().to_owned()
+    };
+    assert!(remedy(0).contains("pachat cleanup"), "{}", remedy(0));
+    // What it says can be typed, and helps.
+    for at in [0, 1] {
+        let remedy = remedy(at);
+        let (_, command) = remedy.rsplit_once("pachat ").unwrap();
+        let args: Vec<&str> = command.split(' ').collect();
+        assert_eq!(sandbox.run(&args).code, 0, "{command}");
+    }
+    let ran = sandbox.run(&["health", "--json", "--offline", "--only", "store"]);
+    let report = json(&ran);
+    let left = probe_of(&report, "store")["problems"].as_array().unwrap();
+    assert_eq!(left.len(), 1, "{left:?}");
 }
 
 #[test]

@@ -171,7 +171,7 @@ fn the_number_of_conversations_warns_and_then_holds() {
     assert_eq!(ran.code, 0);
     assert_eq!(
         ran.stderr,
-        "pachat: warning: 4 of 5 conversations are in use; to make room: pachat cleanup\n"
+        "pachat: warning: 4 of 5 conversations are in use; to make room: pachat cleanup --max-count 2\n"
     );
     let ran = say(&sandbox, "one too many");
     assert_eq!((ran.code, ran.stdout.as_str()), (73, ""), "{}", ran.stderr);
@@ -275,4 +275,39 @@ fn rollback_points_count_once() {
     sandbox.clock.sleep(Duration::from_secs(3601));
     let ran = say(&sandbox, "hello");
     assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
+}
+
+#[test]
+fn everything_that_measures_finds_the_same_and_points_take_no_room() {
+    let mut sandbox = Sandbox::new();
+    assert_eq!(say(&sandbox, "hello").code, 0);
+    assert_eq!(say(&sandbox, "hello again").code, 0);
+    // Nothing below is added to the log.
+    sandbox.set("LOG_LEVEL", "off");
+    let bytes = |sandbox: &Sandbox| -> u64 {
+        let ran = sandbox.run(&["cleanup", "--daily", "--json"]);
+        let document: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+        let daily = document["stages"][2]["details"]["bytes"].as_u64().unwrap();
+        let ran = sandbox.run(&["health", "--offline", "--only", "store", "--prometheus"]);
+        let line = ran
+            .stdout
+            .lines()
+            .find_map(|line| line.strip_prefix("pachat_store_bytes "));
+        let health: u64 = line.unwrap().parse().unwrap();
+        assert_eq!(daily, health);
+        daily
+    };
+    let large = place(&sandbox, &format!("conversations/active/{ID}.jsonl"));
+    std::fs::write(&large, header() + &" ".repeat(3_000_000) + "\n").unwrap();
+    let before = bytes(&sandbox);
+    assert!(before > 3_000_000);
+    for _ in 0..2 {
+        let ran = sandbox.run(&["rollback", "--create-point"]);
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+    }
+    let with_points = bytes(&sandbox);
+    assert!(with_points < before + 100_000, "{before} {with_points}");
+    // What only a rollback point has left takes room as before.
+    std::fs::remove_file(&large).unwrap();
+    assert!(bytes(&sandbox) > 3_000_000);
 }

@@ -33,10 +33,6 @@ const QUESTIONS: &[(&str, &str)] = &[
         "check my files for corruption",
         "How do I check my files and settings?",
     ),
-    (
-        "validate and repair my store",
-        "Something is wrong with a stored file",
-    ),
     ("archive old conversations", "How do I clean up?"),
     ("free disk space", "How do I clean up?"),
     ("delete a conversation", "How do I delete a conversation?"),

@@ -14,7 +14,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 
-use common::host::Sandbox;
+use common::host::{Sandbox, is_shared};
+use common::server::{FakeServer, Script};
 use pachat::ops::schedule::{Call, JOBS, Job, Program, Scheduler, render};
 use pachat::platform::Programs;
 use pachat::platform::program::{Captured, Ended};
@@ -233,7 +234,7 @@ fn systemd_timers_come_once_and_go_without_a_trace() {
     let units = sandbox.path().join("config/systemd/user");
     let service = std::fs::read_to_string(units.join("pachat-backup.service")).unwrap();
     assert!(
-        service.contains("\nExecStart=/usr/local/bin/pachat backup --quiet\n"),
+        service.contains("\nExecStart=/usr/local/bin/pachat backup --quiet --if-any\n"),
         "{service}"
     );
     let installed = files(&sandbox);
@@ -275,7 +276,9 @@ fn a_crontab_keeps_everything_else_byte_for_byte() {
         assert_eq!(fake.calls(), ["crontab -"]);
         let installed = fake.crontab().unwrap();
         assert!(installed.starts_with(before.unwrap_or_default()));
-        assert!(installed.contains(" * * * /usr/local/bin/pachat backup --quiet >/dev/null\n"));
+        assert!(
+            installed.contains(" * * * /usr/local/bin/pachat backup --quiet --if-any >/dev/null\n")
+        );
 
         assert_eq!(sandbox.run(&INSTALL).code, 0);
         assert_eq!(fake.calls(), Vec::<String>::new());
@@ -346,6 +349,23 @@ fn an_edited_block_of_a_crontab_is_left_alone_unless_forced() {
     }
     assert_eq!(sandbox.run(&[&INSTALL[..], &["--force"]].concat()).code, 0);
     assert_eq!(fake.crontab().unwrap(), text);
+    // Also where no job is to be recognised any more.
+    for (from, to) in [(" --if-any", ""), (" --quiet", ""), ("pachat ", "mine ")] {
+        let edited = text.replace(from, to);
+        fake.0.lock().unwrap().crontab = Some(edited.clone().into_bytes());
+        let ran = sandbox.run(&REMOVE);
+        assert_eq!(ran.code, 73, "{}", ran.stderr);
+        assert_eq!(fake.crontab().unwrap(), edited);
+        let ran = sandbox.run(&["config", "schedule", "status"]);
+        assert_eq!(ran.code, 1);
+        assert!(
+            ran.stderr.contains("schedule install --force"),
+            "{}",
+            ran.stderr
+        );
+        assert_eq!(sandbox.run(&[&REMOVE[..], &["--force"]].concat()).code, 0);
+        assert_eq!(fake.crontab(), None);
+    }
     // Where it ends only its person knows.
     let endless = text.replace("# END pachat\n", "");
     fake.0.lock().unwrap().crontab = Some(endless.clone().into_bytes());
@@ -674,66 +694,110 @@ fn words_of(line: &str) -> Vec<String> {
         .collect()
 }
 
-/// Runs every command line of the rendered files as its scheduler does: with a home directory,
-/// hardly any variables, and no terminal. Where all is fine nothing is said.
-fn run_as_a_scheduler_does(jobs: &[&'static Job]) {
-    let home = tempfile::tempdir().unwrap();
-    let data = home.path().join("a b 100% $x");
-    let call = Call {
-        program: Program::At(env!("CARGO_BIN_EXE_pachat").into()),
-        options: vec!["--data-dir".into(), data.to_str().unwrap().into()],
-        variables: Vec::new(),
-        errors: None,
-        seed: String::new(),
-    };
-    let bare = |command: &mut Command| {
-        let command = command.env_clear().env("HOME", home.path());
-        let command = command
-            .env("PATH", "/usr/bin:/bin")
-            .current_dir(home.path());
-        command.stdin(Stdio::null()).output().unwrap()
-    };
-    // Something to look after.
-    let mut begin = Command::new(env!("CARGO_BIN_EXE_pachat"));
-    begin
-        .args(&call.options)
-        .args(["send", "-m", "builtin/guide", "where are my files?"]);
-    assert!(bare(&mut begin).status.success());
+const PACHAT: &str = env!("CARGO_BIN_EXE_pachat");
 
-    let block = &render(Scheduler::Cron, jobs, &call)[0].text;
-    let lines = block.lines().filter(|line| !line.starts_with('#'));
-    let mut ran = 0;
-    for line in lines {
-        let command = line.splitn(6, ' ').nth(5).unwrap().replace("\\%", "%");
-        let output = bare(Command::new("sh").args(["-c", &command]));
-        assert_quiet(&command, &output);
-        ran += 1;
-    }
-    assert_eq!(ran, jobs.len());
-    for file in render(Scheduler::Systemd, jobs, &call) {
-        let Some(line) = file
-            .text
-            .lines()
-            .find_map(|line| line.strip_prefix("ExecStart="))
-        else {
-            continue;
+/// A home for real processes, with hardly any variables and no terminal.
+struct Home {
+    directory: tempfile::TempDir,
+    data: PathBuf,
+    call: Call,
+}
+
+impl Home {
+    fn new(base_url: &str) -> Self {
+        // Below `/tmp` the weekly look at security would have something to say.
+        let home = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let data = home.path().join("a b 100% $x");
+        private(
+            &home.path().join(".config/pachat/.env"),
+            &format!("OPENROUTER_BASE_URL={base_url}\n"),
+        );
+        let call = Call {
+            program: Program::At(PACHAT.into()),
+            options: vec!["--data-dir".into(), data.to_str().unwrap().into()],
+            variables: Vec::new(),
+            errors: None,
+            seed: String::new(),
         };
-        let words = words_of(line);
-        let mut output = bare(Command::new(&words[0]).args(&words[1..]));
-        if file.text.contains("StandardOutput=null") {
-            output.stdout.clear();
+        Self {
+            directory: home,
+            data,
+            call,
         }
-        assert_quiet(line, &output);
-        ran += 1;
     }
-    assert_eq!(ran, 2 * jobs.len());
-    let backups = std::fs::read_dir(data.join("backups")).unwrap();
-    assert!(backups.count() > 0, "nothing was backed up");
+
+    fn bare(&self, command: &mut Command) -> std::process::Output {
+        command
+            .env_clear()
+            .env("HOME", self.directory.path())
+            .env("PATH", "/usr/bin:/bin")
+            .current_dir(self.directory.path())
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
+    }
+
+    /// Runs every command line of the rendered files as its scheduler does: how many. Where
+    /// all is fine nothing is said.
+    fn run_all(&self, jobs: &[&'static Job]) -> usize {
+        let mut ran = 0;
+        let block = &render(Scheduler::Cron, jobs, &self.call)[0].text;
+        for line in block.lines().filter(|line| !line.starts_with('#')) {
+            let command = line.splitn(6, ' ').nth(5).unwrap().replace("\\%", "%");
+            let output = self.bare(Command::new("sh").args(["-c", &command]));
+            assert_quiet(&command, &output);
+            ran += 1;
+        }
+        for file in render(Scheduler::Systemd, jobs, &self.call) {
+            let mut lines = file.text.lines();
+            let Some(line) = lines.find_map(|line| line.strip_prefix("ExecStart=")) else {
+                continue;
+            };
+            let words = words_of(line);
+            let mut output = self.bare(Command::new(&words[0]).args(&words[1..]));
+            if file.text.contains("StandardOutput=null") {
+                output.stdout.clear();
+            }
+            assert_quiet(line, &output);
+            ran += 1;
+        }
+        ran
+    }
+}
+
+/// Writes a file as pachat does: for nobody else.
+fn private(path: &Path, text: &str) {
+    let mut directories = std::fs::DirBuilder::new();
+    let mut options = std::fs::File::options();
+    #[cfg(unix)]
+    {
+        std::os::unix::fs::DirBuilderExt::mode(&mut directories, 0o700);
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    }
+    let directory = path.parent().unwrap();
+    directories.recursive(true).create(directory).unwrap();
+    let file = options.write(true).create_new(true).open(path);
+    file.unwrap().write_all(text.as_bytes()).unwrap();
+}
+
+/// A conversation of last spring.
+fn old_conversation(id: &str) -> String {
+    let at = "2026-03-01T10:15:28.000Z";
+    format!(
+        "{{\"type\":\"conversation\",\"version\":1,\"id\":\"{id}\",\"created_at\":\"{at}\",\"title\":\"old\"}}\n\
+         {{\"type\":\"message\",\"n\":1,\"role\":\"user\",\"content\":\"hello\",\"at\":\"{at}\"}}\n"
+    )
 }
 
 fn assert_quiet(command: &str, output: &std::process::Output) {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let said = (text(&output.stdout), text(&output.stderr));
+    // Where the tests themselves are below `/tmp`, that is what the weekly look at security
+    // has to say, in its one line.
+    if command.contains("--weekly") && is_shared(Path::new(env!("CARGO_TARGET_TMPDIR"))) {
+        assert_eq!((output.status.code(), said.1.lines().count()), (Some(1), 1));
+        return;
+    }
     assert_eq!(
         (output.status.code(), said),
         (Some(0), (String::new(), String::new())),
@@ -742,13 +806,36 @@ fn assert_quiet(command: &str, output: &std::process::Output) {
 }
 
 #[test]
-fn the_backup_job_runs_with_what_cron_gives_and_says_nothing() {
-    run_as_a_scheduler_does(&[&JOBS[0]]);
+fn every_job_runs_with_what_cron_gives_and_says_nothing() {
+    let server = FakeServer::deciding(|_| Script::json(200, r#"{"data":[{"id":"one"}]}"#));
+    let home = Home::new(&server.base_url());
+    // Something to look after: new conversations, old ones, a log.
+    for question in ["where are my files?", "how do I make a backup?"] {
+        let words = ["send", "-m", "builtin/guide", question];
+        let mut begun = Command::new(PACHAT);
+        begun.args(&home.call.options).args(words);
+        assert!(home.bare(&mut begun).status.success());
+    }
+    for id in ["20260301-101528-g28kq8", "20260302-101501-b01kq1"] {
+        let path = format!("conversations/active/{id}.jsonl");
+        private(&home.data.join(path), &old_conversation(id));
+    }
+    assert_eq!(home.run_all(&all_jobs()), 2 * JOBS.len());
+    let count = |path: &str| std::fs::read_dir(home.data.join(path)).unwrap().count();
+    assert!(count("backups") > 0, "nothing was backed up");
+    assert_eq!(count("conversations/archived"), 2, "nothing was archived");
+    assert!(!server.requests().is_empty(), "health asked no server");
 }
 
 #[test]
-#[ignore = "needs the other commands"]
-fn every_job_runs_with_what_cron_gives_and_says_nothing() {
-    let offline: Vec<&Job> = JOBS.iter().filter(|job| job.name != "health").collect();
-    run_as_a_scheduler_does(&offline);
+fn on_a_new_machine_no_job_says_anything_or_makes_anything() {
+    let home = Home::new("http://127.0.0.1:9/v1");
+    assert_eq!(home.run_all(&all_jobs()), 2 * JOBS.len());
+    assert!(!home.data.exists());
+    // Whoever types it, or has mistyped the directory, is told.
+    let mut typed = Command::new(PACHAT);
+    typed.args(&home.call.options).args(["backup", "--quiet"]);
+    let output = home.bare(&mut typed);
+    assert_eq!(output.status.code(), Some(66));
+    assert_eq!(String::from_utf8_lossy(&output.stderr).lines().count(), 1);
 }

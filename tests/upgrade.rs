@@ -128,13 +128,16 @@ fn a_newer_store_is_opened_by_no_command() {
 }
 
 #[test]
-#[ignore = "needs the other commands"]
 fn a_newer_store_is_not_cleaned_up() {
     let sandbox = newer();
     for command in [
         &["cleanup", "--yes"][..],
         &["cleanup", "--dry-run"],
         &["cleanup", "--daily", "--yes"],
+        &["cleanup", "--weekly"],
+        &["cleanup", "--monthly"],
+        &["cleanup", "--list-trash"],
+        &["cleanup", "--restore", "last"],
     ] {
         assert_refused(&sandbox, command);
     }

@@ -526,12 +526,17 @@ fn rows_and_blocks_say_what_is_wrong_and_what_to_do() {
         shown.contains(":4 [store.not-json]\n    it is not JSON"),
         "{shown}"
     );
+    // No line is wider than the terminal.
+    assert!(shown.contains("\n    remedy: it is passed over"), "{shown}");
+    for line in shown.lines() {
+        assert!(line.chars().count() <= 80, "{line}");
+    }
     // For cron: one line.
     let quiet = sandbox.run(&["validate", "store", "-q"]);
     assert_eq!((quiet.code, &*quiet.stdout), (1, ""));
     assert_eq!(
         quiet.stderr,
-        "pachat: 1 error, 1 warning; see them: pachat validate\n"
+        "pachat: 1 error, 1 warning; see them: pachat validate store\n"
     );
     // Into a file, all at once.
     let file = sandbox.path().join("report.json");
@@ -540,6 +545,17 @@ fn rows_and_blocks_say_what_is_wrong_and_what_to_do() {
     let json: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
     assert_eq!(json["findings"][0]["code"], "store.not-json");
     assert_eq!(json["point"], Value::Null);
+    assert_eq!(
+        json["counts"],
+        serde_json::json!({"error": 1, "warning": 1, "note": 0, "fixable": 1})
+    );
+    assert_eq!(json["data_dir"], sandbox.data_dir().to_str().unwrap());
+    assert!(
+        json["at"]
+            .as_str()
+            .unwrap()
+            .starts_with("2026-08-22T09:41:0")
+    );
 }
 
 /// A store in which everything that can be repaired is broken.

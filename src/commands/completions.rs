@@ -28,6 +28,8 @@ use crate::platform::disk::{FileKind, Open};
 use crate::platform::{Disk, Environment, Output};
 use crate::term::clean::clean_line;
 
+use super::validate;
+
 /// Arguments of `completions`.
 #[derive(Debug, Args)]
 #[command(
@@ -196,6 +198,7 @@ fn completed_command(
     };
     let conversations = completer(conversation_candidates);
     let models = completer(model_candidates);
+    let areas_and_conversations = completer(area_candidates);
     let backups = completer(saved::backups);
     let points = completer(saved::points);
     let trashed = completer(saved::trashed);
@@ -238,6 +241,9 @@ fn completed_command(
         })
         .mut_subcommand("rollback", |command| {
             command.mut_arg("rollback_point", |arg| arg.add(points))
+        })
+        .mut_subcommand("validate", |command| {
+            command.mut_arg("what", |arg| arg.add(areas_and_conversations))
         })
         .mut_subcommand("cleanup", |command| {
             command
@@ -287,6 +293,17 @@ fn conversation_candidates(
         let help = "the conversation used last";
         found.push(CompletionCandidate::new("last").help(Some(help.into())));
     }
+    found
+}
+
+/// What `validate` can look at: its areas, and conversations.
+fn area_candidates(disk: &dyn Disk, data_dir: &Path, prefix: &str) -> Vec<CompletionCandidate> {
+    let mut found: Vec<_> = validate::AREAS
+        .into_iter()
+        .filter(|(name, _)| name.starts_with(prefix))
+        .map(|(name, about)| CompletionCandidate::new(name).help(Some(about.into())))
+        .collect();
+    found.extend(conversation_candidates(disk, data_dir, prefix));
     found
 }
 
@@ -434,6 +451,22 @@ mod tests {
         .unwrap();
         std::fs::write(dir.path().join("cache/models.json"), "not json").unwrap();
         dir
+    }
+
+    #[test]
+    fn areas_conversations_and_probes_are_offered() {
+        let store = store();
+        let (_, text) = ask(store.path(), "fish", &["validate", ""]);
+        for word in [
+            "platform", "config", "security", "store", "backups", "7k2m9q", "last",
+        ] {
+            let is_it = |line: &str| line.split('\t').next() == Some(word);
+            assert!(text.lines().any(is_it), "{word}: {text}");
+        }
+        let (_, text) = ask(store.path(), "fish", &["validate", "st"]);
+        assert_eq!(text, "store\tevery line of every conversation\n");
+        let (_, text) = ask(store.path(), "fish", &["health", "--only", "backup,da"]);
+        assert_eq!(text, "backup,data-dir\n");
     }
 
     #[test]

@@ -98,7 +98,7 @@ pub(super) fn say(conversation: &mut Conversation, prompt: &str, context: &Conte
 }
 
 /// The limits of the settings.
-fn limits_of(context: &Context) -> Limits {
+pub(super) fn limits_of(context: &Context) -> Limits {
     Limits {
         storage: context.settings.storage_limit(),
         conversations: context.settings.conversations_limit(),

@@ -94,7 +94,7 @@ impl Kind {
         match self {
             Self::Closed => "done; also when the reader closed the pipe",
             Self::No => {
-                "the answer is no: a search found nothing, or `validate` found something wrong"
+                "the answer is no: a search found nothing, a check has findings, the health is degraded, or there is no room"
             }
             Self::Usage => "bad command line, or an id that names more than one conversation",
             Self::Malformed => {
@@ -104,7 +104,7 @@ impl Kind {
             Self::Unavailable => "the network or the server is unavailable, after retries",
             Self::Bug => "a fault in pachat",
             Self::CannotCreate => {
-                "an output file cannot be created, or a limit on what is kept is reached"
+                "an output file cannot be created, what somebody edited would be replaced, or a limit on what is kept is reached"
             }
             Self::Io => "a read or write failed, or the disk is full; nothing is lost or half done",
             Self::Busy => "busy: a lock is held, the rate is limited or a daily quota is used up",
@@ -131,7 +131,7 @@ impl Kind {
             Self::Malformed => "look at what the message names",
             Self::Unavailable | Self::Busy => "retry later",
             Self::Bug => "report it",
-            Self::CannotCreate => "make room, or name another place",
+            Self::CannotCreate => "make room as the message says, or name another place",
             Self::Io => "fix the disk",
             Self::Incomplete => "look, then `pachat send -c`",
             Self::Denied => "fix the key",
@@ -157,6 +157,7 @@ struct Inner {
     hint: Option<String>,
     unknown_model: Option<String>,
     somebody_else: bool,
+    nothing_yet: bool,
 }
 
 impl Error {
@@ -171,6 +172,7 @@ impl Error {
             hint: None,
             unknown_model: None,
             somebody_else: false,
+            nothing_yet: false,
         }))
     }
 
@@ -258,6 +260,18 @@ impl Error {
     /// Whether nothing is wrong but that another pachat is at work.
     pub fn is_somebody_else(&self) -> bool {
         self.0.somebody_else
+    }
+
+    /// Nothing is wrong: there is nothing yet that it could be done to, as on a new machine.
+    #[must_use]
+    pub fn nothing_yet(mut self) -> Self {
+        self.0.nothing_yet = true;
+        self
+    }
+
+    /// Whether nothing is wrong but that there is nothing yet.
+    pub fn is_nothing_yet(&self) -> bool {
+        self.0.nothing_yet
     }
 
     /// The same error as another kind.

@@ -280,10 +280,13 @@ impl Record {
             #[serde(borrow, rename = "type")]
             tag: Cow<'a, str>,
         }
-        // Nearly every line is a message that pachat wrote itself, with the type in
+        // Nearly every line is a message or header that pachat wrote itself, with the type in
         // front: no need to scan it once more for its type.
         if line.starts_with(r#"{"type":"message","#) {
             return serde_json::from_str(line).map(|message| Self::Message(Box::new(message)));
+        }
+        if line.starts_with(r#"{"type":"conversation","#) {
+            return serde_json::from_str(line).map(Self::Header);
         }
         let tag: Tag<'_> = serde_json::from_str(line)?;
         Ok(match tag.tag.as_ref() {

@@ -5,23 +5,20 @@
 //! counted is counted without a lock, so processes that write at once may each pass a limit by
 //! what they write then.
 
-use std::collections::HashSet;
-use std::io;
-
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::model::error::{Error, Kind, Result};
 use crate::model::size::{ByteSize, grouped};
-use crate::platform::disk::{FileKind, Open};
+use crate::platform::disk::Open;
 use crate::store::Store;
 use crate::store::read::Scope;
 
+use super::room::{ample, is_near};
+use super::usage;
+
 /// How long a measurement is believed while there is much room, in seconds.
 const BELIEVED: i64 = 3600;
-/// From this share of a limit on, in percent, there is a warning, and no measurement is
-/// believed without looking again.
-const NEAR: u64 = 80;
 /// The most that is read of the kept measurement, in bytes.
 const LARGEST: u64 = 4096;
 
@@ -40,6 +37,7 @@ pub fn check_new(store: &Store, limits: &Limits) -> Result<Option<String>> {
     // In a store that this program cannot read there is nothing to be counted, or kept.
     store.check()?;
     let mut near = Vec::new();
+    let mut remedy = "pachat cleanup".to_owned();
     let count = store.ids(Scope::Active)?.len();
     if count as u64 >= limits.conversations {
         return Err(
@@ -50,8 +48,9 @@ pub fn check_new(store: &Store, limits: &Limits) -> Result<Option<String>> {
                     limits.conversations
                 ))
                 .hint(format!(
-                    "archive old ones: pachat cleanup; or allow more: pachat config set limits.conversations {}",
-                    limits.conversations.saturating_mul(2)
+                    "archive the oldest: pachat cleanup --max-count {}; or allow more: pachat config set limits.conversations {}",
+                    limits.conversations / 2,
+                    ample(count as u64, limits.conversations)
                 )),
         );
     }
@@ -61,6 +60,7 @@ pub fn check_new(store: &Store, limits: &Limits) -> Result<Option<String>> {
             grouped(count),
             limits.conversations
         ));
+        remedy.push_str(&format!(" --max-count {}", limits.conversations / 2));
     }
     if let Some(bytes) = check_storage(store, limits)?
         && is_near(bytes, limits.storage.0)
@@ -74,10 +74,7 @@ pub fn check_new(store: &Store, limits: &Limits) -> Result<Option<String>> {
     if near.is_empty() {
         return Ok(None);
     }
-    Ok(Some(format!(
-        "{}; to make room: pachat cleanup",
-        near.join(", ")
-    )))
+    Ok(Some(format!("{}; to make room: {remedy}", near.join(", "))))
 }
 
 /// Whether anything more may be kept. An error of kind [`Kind::CannotCreate`] if not.
@@ -107,8 +104,9 @@ fn check_storage(store: &Store, limits: &Limits) -> Result<Option<u64>> {
     let now = store.clock().now();
     let bytes = match believed(store, now, limit) {
         Some(bytes) => bytes,
-        None => match measure(store) {
-            Ok(bytes) => {
+        None => match usage::measure(store) {
+            Ok(usage) => {
+                let bytes = usage.all.bytes;
                 keep(store, &Measured { at: now, bytes });
                 bytes
             }
@@ -131,35 +129,8 @@ fn check_storage(store: &Store, limits: &Limits) -> Result<Option<u64>> {
         .path(store.layout().root())
         .hint(format!(
             "make room: pachat cleanup; or allow more: pachat config set limits.storage_mb {}",
-            (limit / 1_000_000).saturating_mul(2)
+            ample(bytes, limit) / 1_000_000
         )))
-}
-
-fn is_near(used: u64, limit: u64) -> bool {
-    u128::from(used) * 100 >= u128::from(limit) * u128::from(NEAR)
-}
-
-/// How many bytes are in the data directory. A file with several names counts once: rollback
-/// points cost next to nothing.
-pub fn measure(store: &Store) -> io::Result<u64> {
-    let disk = store.disk();
-    let walked = match disk.walk(store.layout().root()) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
-        other => other?,
-    };
-    let mut seen = HashSet::new();
-    let mut bytes: u64 = 0;
-    for one in walked.iter().filter(|one| one.kind == FileKind::File) {
-        let stat = match disk.stat(&one.path) {
-            // Removed meanwhile.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            other => other?,
-        };
-        if stat.identity.is_none_or(|identity| seen.insert(identity)) {
-            bytes = bytes.saturating_add(stat.len);
-        }
-    }
-    Ok(bytes)
 }
 
 /// A measurement, in `cache/usage.json`.

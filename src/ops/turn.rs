@@ -41,7 +41,7 @@ pub trait Responder {
 /// Whoever watches a reply arrive.
 pub trait Audience {
     /// A piece of the reply. An error ends the turn; of kind
-    /// [`Kind::Closed`](crate::model::error::Kind::Closed) if nobody
+    /// [`Kind::Closed`] if nobody
     /// reads any more.
     fn delta(&mut self, delta: &Delta) -> Result<()>;
 

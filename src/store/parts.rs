@@ -13,7 +13,7 @@ use std::time::SystemTime;
 
 use crate::model::backup::{Hasher, Part, Sha256};
 use crate::model::error::{Error, Result};
-use crate::platform::disk::{Entry, File, FileKind, Open};
+use crate::platform::disk::{Entry, File, FileKind, Open, Stat};
 
 use super::Store;
 
@@ -35,6 +35,19 @@ pub struct PartFile {
     pub modified: Option<SystemTime>,
     /// Device and inode.
     pub identity: Option<(u64, u64)>,
+}
+
+impl PartFile {
+    /// A file of this name and with this `stat`; `None` if it is no file.
+    pub fn of(part: Part, name: &str, stat: &Stat) -> Option<Self> {
+        (stat.kind == FileKind::File).then(|| Self {
+            part,
+            name: name.to_owned(),
+            len: stat.len,
+            modified: stat.modified,
+            identity: stat.identity,
+        })
+    }
 }
 
 /// The files of some parts.

@@ -19,7 +19,7 @@
 //!   that, reading it back and comparing length and SHA-256 of what comes out with the source as
 //!   it is then; only then does it get its name, and only when that is durable does the source
 //!   go. A crash at any point leaves it in one of the places, or in both: then the active one
-//!   counts, as everywhere.
+//!   counts, as everywhere. Several take each of these steps together, and share the syncs.
 //! - What moves between directories is synced in the new one before the old one.
 //! - Nothing takes the place of what is not the same: an archived file that a crash has left
 //!   beside an active one is replaced only if the active one begins with all that it says, and
@@ -28,19 +28,20 @@
 //!   repaired first, as by whoever opens it to go on.
 //! - Nothing is removed for good but by [`Shelf::destroy`].
 
+mod batch;
 mod pack;
 mod trash;
 mod twins;
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use crate::model::backup::Part;
 use crate::model::error::{Error, Kind, Result};
 use crate::model::id::ConversationId;
 use crate::platform::Signals;
-use crate::platform::disk::{FileKind, Open};
+use crate::platform::disk::Open;
 
 use super::lock::{Lock, Patience};
 use super::looks::Looks;
@@ -48,6 +49,7 @@ use super::parts::{PartFile, recorded_len};
 use super::writer::{self, Writer};
 use super::{Store, atomic};
 
+pub use batch::{Ended, MOST, MOST_BYTES, Tell, Wanted};
 pub use trash::{Kept, Trashed, find, trashed};
 pub use twins::is_redundant;
 
@@ -104,97 +106,6 @@ impl<'a> Shelf<'a> {
         })
     }
 
-    /// Archives a conversation whose file looks as it did, when `seen` says how that was.
-    pub fn archive(&self, id: &ConversationId, seen: Option<&Looks>) -> Result<Moved> {
-        let layout = self.store.layout();
-        let (source, target) = (layout.active(id), layout.archived(id));
-        let turn = match self.prepared(id, seen)? {
-            Ok(turn) => turn,
-            Err(why) => return Ok(Moved::Left(why)),
-        };
-        let Some(before) = self.look(Part::Active, &format!("{id}.jsonl"))? else {
-            return Ok(left(GONE));
-        };
-        let cannot = |error: io::Error| {
-            Error::io("cannot archive the conversation", &source, &error).with_kind(Kind::Io)
-        };
-        let disk = self.store.disk();
-        if self.exists(&target)? && !pack::begins_with(disk, &source, &target).map_err(cannot)? {
-            return Ok(left("another conversation with its id is archived already"));
-        }
-        atomic::create_dirs(disk, &layout.archived_dir())?;
-        let temporary = layout.archived_dir().join(format!(".{id}.jsonl.gz.tmp"));
-        let packed = pack::pack(self.store, &source, &temporary)
-            .and_then(|()| pack::is_packed(disk, &source, &temporary));
-        let packed = match packed {
-            Ok(true) => self.look(Part::Active, &before.name)?.as_ref() == Some(&before),
-            Ok(false) => false,
-            Err(error) => {
-                self.remove_quietly(&temporary);
-                return Err(cannot(error));
-            }
-        };
-        if !packed {
-            self.remove_quietly(&temporary);
-            // Nobody who keeps the rules writes to it now.
-            return Ok(left("it does not stay as it is while it is read"));
-        }
-        if let Err(error) = disk.rename(&temporary, &target) {
-            self.remove_quietly(&temporary);
-            return Err(cannot(error));
-        }
-        self.sync_dir(&layout.archived_dir())?;
-        disk.remove_file(&source).map_err(cannot)?;
-        self.sync_dir(&layout.active_dir())?;
-        let name = format!("{id}.jsonl.gz");
-        let bytes = disk.stat(&target).map_err(cannot)?.len;
-        drop(turn);
-        Ok(Moved::To(Spot {
-            part: Part::Archived,
-            name,
-            bytes,
-        }))
-    }
-
-    /// Moves a conversation to the trash, from wherever it is. `seen` is how the file of this
-    /// part looked.
-    pub fn discard(&self, id: &ConversationId, seen: Option<(Part, &Looks)>) -> Result<Moved> {
-        let layout = self.store.layout();
-        let active = seen.filter(|(part, _)| *part == Part::Active);
-        let turn = match self.prepared(id, active.map(|(_, looks)| looks))? {
-            Ok(turn) => turn,
-            Err(why) => return Ok(Moved::Left(why)),
-        };
-        let mut found = Vec::new();
-        // The archived one first: if that is all that happens, the active one counts as before.
-        for (part, name) in [
-            (Part::Archived, format!("{id}.jsonl.gz")),
-            (Part::Active, format!("{id}.jsonl")),
-        ] {
-            if let Some(file) = self.look(part, &name)? {
-                let same = seen.is_none_or(|(seen, looks)| {
-                    seen != part || Looks::of(&file).as_ref() == Some(looks)
-                });
-                if part == Part::Archived && !same {
-                    return Ok(left(CHANGED));
-                }
-                found.push(file);
-            }
-        }
-        let names: Vec<&str> = found.iter().map(|file| file.name.as_str()).collect();
-        let stamp = trash::free_stamp(self.store, &names)?;
-        let mut moved = left(GONE);
-        for file in &found {
-            let directory = match file.part {
-                Part::Active => layout.active_dir(),
-                _ => layout.archived_dir(),
-            };
-            moved = Moved::To(self.to_trash(&directory, file, &stamp)?);
-        }
-        drop(turn);
-        Ok(moved)
-    }
-
     /// Moves an attachment that nothing refers to to the trash.
     pub fn discard_attachment(&self, name: &str, seen: Option<&Looks>) -> Result<Moved> {
         let Some(file) = self.look(Part::Attachments, name)? else {
@@ -204,8 +115,10 @@ impl<'a> Shelf<'a> {
             return Ok(left(CHANGED));
         }
         let stamp = trash::free_stamp(self.store, &[name])?;
-        let directory = self.store.part_dir(Part::Attachments);
-        self.to_trash(&directory, &file, &stamp).map(Moved::To)
+        let spot = self.rename_to_trash(&file, &stamp)?;
+        self.sync_trash()?;
+        self.sync_dir(&self.store.part_dir(Part::Attachments))?;
+        Ok(Moved::To(spot))
     }
 
     /// Takes something out of the trash, back to where it came from. Refuses where something
@@ -275,7 +188,7 @@ impl<'a> Shelf<'a> {
         }
     }
 
-    /// Makes durable what was removed from the trash.
+    /// Makes durable what was moved to the trash, and what was removed from it.
     pub fn sync_trash(&self) -> Result<()> {
         self.sync_dir(&self.store.part_dir(Part::Trash))
     }
@@ -309,8 +222,10 @@ impl<'a> Shelf<'a> {
         if seen.is_some() && file.as_ref().and_then(Looks::of).as_ref() != seen {
             return Ok(Err(CHANGED.into()));
         }
-        if file.is_none() || self.is_whole(id)? {
-            return Ok(Ok(turn));
+        match file.map_or(Ok(true), |_| self.is_whole(id)) {
+            Ok(true) => return Ok(Ok(turn)),
+            Ok(false) => {}
+            Err(error) => return Ok(Err(error.headline())),
         }
         drop(turn);
         let len = match Writer::open(self.store, id, &mut self.at_once(&mut || {})) {
@@ -367,16 +282,18 @@ impl<'a> Shelf<'a> {
         }
     }
 
-    fn to_trash(&self, directory: &Path, file: &PartFile, stamp: &str) -> Result<Spot> {
-        let (disk, trash) = (self.store.disk(), self.store.part_dir(Part::Trash));
+    /// Durable after a sync of the trash, and then of the directory where it was.
+    fn rename_to_trash(&self, file: &PartFile, stamp: &str) -> Result<Spot> {
         let name = format!("{stamp}.{}", file.name);
-        let source: PathBuf = directory.join(&file.name);
-        atomic::create_dirs(disk, &trash)?;
-        disk.rename(&source, &trash.join(&name)).map_err(|error| {
-            Error::io("cannot move it to the trash", &source, &error).with_kind(Kind::Io)
-        })?;
-        self.sync_dir(&trash)?;
-        self.sync_dir(directory)?;
+        let source = self.store.part_file(file.part, &file.name);
+        let target = self.store.part_file(Part::Trash, &name);
+        atomic::create_dirs(self.store.disk(), &self.store.part_dir(Part::Trash))?;
+        self.store
+            .disk()
+            .rename(&source, &target)
+            .map_err(|error| {
+                Error::io("cannot move it to the trash", &source, &error).with_kind(Kind::Io)
+            })?;
         Ok(Spot {
             part: Part::Trash,
             name,
@@ -407,14 +324,7 @@ impl<'a> Shelf<'a> {
 pub fn look(store: &Store, part: Part, name: &str) -> Result<Option<PartFile>> {
     let path = store.part_file(part, name);
     match store.disk().stat(&path) {
-        Ok(stat) if stat.kind == FileKind::File => Ok(Some(PartFile {
-            part,
-            name: name.to_owned(),
-            len: stat.len,
-            modified: stat.modified,
-            identity: stat.identity,
-        })),
-        Ok(_) => Ok(None),
+        Ok(stat) => Ok(PartFile::of(part, name, &stat)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(Error::io("cannot look at a file", &path, &error)),
     }

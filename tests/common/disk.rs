@@ -6,7 +6,8 @@
 //! kind: a name is durable only when its directory was synced, content only when its file was.
 //! What was renamed from one directory to another and synced in the new one only has both
 //! names; synced in the old one only, it has none and is lost. But a directory never has two:
-//! then each kind of power cut leaves it one of them.
+//! then each kind of power cut leaves it one of them. Several files are synced one after the
+//! other, so a cut may find some of them durable and others not.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::{OsStr, OsString};

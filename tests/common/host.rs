@@ -209,6 +209,15 @@ impl Programs for Lent {
     }
 }
 
+/// Whether the tests themselves are in a place that everybody writes to, such as below `/tmp`:
+/// that is a finding of its own.
+pub fn is_shared(path: &Path) -> bool {
+    path.ancestors().any(|directory| {
+        let stat = RealDisk.stat(directory);
+        stat.is_ok_and(|stat| stat.mode.is_some_and(|mode| mode & 0o1002 == 0o1002))
+    })
+}
+
 /// What one run left behind.
 #[derive(Debug)]
 pub struct Ran {
@@ -235,8 +244,18 @@ pub struct Sandbox {
 
 impl Sandbox {
     pub fn new() -> Self {
+        Self::within(tempfile::tempdir().unwrap())
+    }
+
+    /// One in the directory of the build: that it is below `/tmp` is what a look at security
+    /// finds of the others.
+    pub fn at_home() -> Self {
+        Self::within(tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap())
+    }
+
+    fn within(directory: tempfile::TempDir) -> Self {
         Self {
-            directory: tempfile::tempdir().unwrap(),
+            directory,
             variables: BTreeMap::new(),
             disk: Arc::new(RealDisk),
             clock: Arc::new(TestClock::new()),

@@ -106,6 +106,10 @@ pub struct BackupArgs {
     #[arg(long)]
     pub force: bool,
 
+    /// Where there is nothing to back up yet, as on a new machine, that is fine
+    #[arg(long, hide_short_help = true)]
+    pub if_any: bool,
+
     /// Print what would be in it and which others would go, and write nothing
     #[arg(short = 'n', long)]
     pub dry_run: bool,
@@ -218,8 +222,19 @@ pub fn run(args: &BackupArgs, context: &mut Context) -> Result<()> {
         Some(BackupAction::Keygen { output }) => keygen::run(output.as_deref(), context),
         Some(BackupAction::Pin { id }) => labels::pin(id, true, context),
         Some(BackupAction::Unpin { id }) => labels::pin(id, false, context),
-        None if args.dry_run => dry_run(args, context),
-        None => make(args, context),
+        None => {
+            let done = if args.dry_run {
+                dry_run(args, context)
+            } else {
+                make(args, context)
+            };
+            match done {
+                Err(error) if args.if_any && error.is_nothing_yet() => {
+                    report::nothing_yet(&error, args.json, context)
+                }
+                other => other,
+            }
+        }
     }
 }
 

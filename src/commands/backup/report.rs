@@ -5,7 +5,7 @@ use serde_json::{Value as Json, json};
 use crate::commands::show::json_line;
 use crate::context::Context;
 use crate::model::backup::BackupType;
-use crate::model::error::Result;
+use crate::model::error::{Error, Result};
 use crate::model::size::{ByteSize, counted, grouped};
 use crate::ops::backup::{Job, Made, Output, Plan, Status};
 use crate::ops::retention::Verdict;
@@ -30,6 +30,16 @@ pub(super) fn made(made: &Made, job: &Job, as_json: bool, context: &mut Context)
         path(&made.backup, context)?;
     }
     tell(made, job, context);
+    Ok(())
+}
+
+/// Says that there is nothing to back up yet.
+pub(super) fn nothing_yet(error: &Error, as_json: bool, context: &mut Context) -> Result<()> {
+    if as_json {
+        let document = json!({"schema": 1, "backup": null});
+        context.ui.data(&json_line(&document)?)?;
+    }
+    context.ui.note(&error.headline());
     Ok(())
 }
 

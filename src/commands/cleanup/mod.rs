@@ -23,6 +23,7 @@ use crate::model::size::ByteSize;
 use crate::ops::cleanup::{self, Action, Applied, Choice, Emptying, Plan, Task, Wishes};
 use crate::ops::journal;
 use crate::ops::retention::Within;
+use crate::platform::process;
 use crate::store::Store;
 use crate::store::index::Index;
 
@@ -241,11 +242,11 @@ fn clean(args: &CleanupArgs, store: &Store, context: &mut Context) -> Result<()>
     };
     index.save(store);
     if args.dry_run {
-        return report::preview(&plan, args.json, context);
+        return report::preview(&plan, args.json, store, context);
     }
     if !plan.is_empty() {
         if matches!(confirm, Confirm::Ask(_)) {
-            report::announce(&plan, &mut context.ui);
+            report::announce(&plan, store, &mut context.ui);
         }
         confirm.go_on(&mut context.ui, &context.signals)?;
     }
@@ -265,6 +266,23 @@ fn command(args: &CleanupArgs) -> String {
     for id in &args.ids {
         command.push(' ');
         command.push_str(&super::config::quote(id));
+    }
+    let options = [
+        args.older_than.is_some(),
+        args.max_size.is_some(),
+        args.max_count.is_some(),
+        !args.tags.is_empty(),
+        !args.keep_tags.is_empty(),
+        args.min_age.is_some(),
+        args.delete,
+        !args.only.is_empty(),
+        !args.skip.is_empty(),
+        args.empty_trash,
+        args.caches,
+    ];
+    if options.contains(&true) {
+        // Without them it would be another cleanup.
+        command.push_str(" …");
     }
     command
 }
@@ -388,6 +406,7 @@ fn wishes(args: &CleanupArgs, context: &Context) -> Result<Wishes> {
         logs: logging::limits(settings),
         rules: backup::rules(&backup::KeepArgs::default(), context)?,
         now: context.clock.now().to_zoned(context.clock.zone()),
+        cores: process::cores(),
     })
 }
 

@@ -6,9 +6,12 @@ use serde_json::{Value as Json, json};
 use crate::commands::show::json_line;
 use crate::context::Context;
 use crate::model::error::Result;
-use crate::model::size::{ByteSize, counted};
+use crate::model::size::{ByteSize, counted, grouped};
 use crate::ops::cleanup::{Action, Applied, Plan, Skipped, Step, Task};
+use crate::store::Store;
+use crate::store::lock::stop_on;
 use crate::term::Ui;
+use crate::term::clean::clean_line;
 use crate::term::table::{self, Align, Column};
 
 use super::past;
@@ -17,17 +20,24 @@ use super::past;
 pub(super) const AUDITED: usize = 50;
 /// How many rows are made at once.
 const PIECE: usize = 1000;
-/// How many steps are named before the question.
+/// How many steps are named before the question, and how many that were skipped.
 const NAMED: usize = 10;
+/// How many conversations of a table have their titles in it: each has to be read for it.
+const TITLED: usize = 1000;
 /// How many ids stand in a line that says how to undo something.
 const UNDONE: usize = 5;
 
 /// Shows a plan that is not carried out.
-pub(super) fn preview(plan: &Plan, as_json: bool, context: &mut Context) -> Result<()> {
+pub(super) fn preview(
+    plan: &Plan,
+    as_json: bool,
+    store: &Store,
+    context: &mut Context,
+) -> Result<()> {
     if as_json {
         json(plan, None, context)?;
     } else {
-        steps(plan, context)?;
+        steps(plan, store, context)?;
     }
     odd(&plan.skipped, &plan.warnings, context);
     let ui = &mut context.ui;
@@ -40,7 +50,7 @@ pub(super) fn preview(plan: &Plan, as_json: bool, context: &mut Context) -> Resu
     Ok(())
 }
 
-fn steps(plan: &Plan, context: &mut Context) -> Result<()> {
+fn steps(plan: &Plan, store: &Store, context: &mut Context) -> Result<()> {
     if !context.ui.stdout_is_terminal() {
         // In pieces: there may be many thousands.
         for steps in plan.steps.chunks(PIECE) {
@@ -58,21 +68,19 @@ fn steps(plan: &Plan, context: &mut Context) -> Result<()> {
         column("ACTION", Align::Left),
         column("SIZE", Align::Right),
         column("AGE", Align::Right),
-        column("FILE", Align::Left),
+        column("WHAT", Align::Left),
     ];
-    let rows: Vec<Vec<String>> = plan
-        .steps
-        .iter()
-        .map(|step| {
-            vec![
-                step.task.as_str().to_owned(),
-                step.action.as_str().to_owned(),
-                ByteSize(step.bytes).to_string(),
-                step.age.map(span).unwrap_or_default(),
-                short(&step.path).to_owned(),
-            ]
-        })
-        .collect();
+    let mut rows = Vec::new();
+    for (at, step) in plan.steps.iter().enumerate() {
+        stop_on(&context.signals)?;
+        rows.push(vec![
+            step.task.as_str().to_owned(),
+            step.action.as_str().to_owned(),
+            ByteSize(step.bytes).to_string(),
+            step.age.map(span).unwrap_or_default(),
+            what(step, (at < TITLED).then_some(store)),
+        ]);
+    }
     table::print(&mut context.ui, &columns, &rows)
 }
 
@@ -86,6 +94,14 @@ fn row(step: &Step) -> Vec<String> {
         step.path.clone(),
         step.reason.to_string(),
     ]
+}
+
+/// A conversation by its id and title, anything else by its path.
+fn what(step: &Step, store: Option<&Store>) -> String {
+    match store.and_then(|store| step.called(store)) {
+        Some((id, title)) => format!("{id}  {title}"),
+        None => short(&step.path).to_owned(),
+    }
 }
 
 /// A path as people read it, without what is the same in all of them.
@@ -105,60 +121,73 @@ fn span(seconds: i64) -> String {
 }
 
 /// Says on standard error what is going to happen, before the question.
-pub(super) fn announce(plan: &Plan, ui: &mut Ui) {
+pub(super) fn announce(plan: &Plan, store: &Store, ui: &mut Ui) {
+    let width = ui.size().map_or(80, |(columns, _)| columns);
     for step in plan.steps.iter().take(NAMED) {
-        let age = step.age.map(|age| format!(", {} old", span(age)));
-        let (size, age) = (ByteSize(step.bytes), age.unwrap_or_default());
-        let (action, path) = (step.action.as_str(), short(&step.path));
-        ui.note(&format!("  {action} {path} ({size}{age})"));
+        let (action, size) = (step.action.as_str(), ByteSize(step.bytes).to_string());
+        let age = step.age.map(span).unwrap_or_default();
+        let line = format!(
+            "  {action:7}  {size:>8}  {age:>5}  {}",
+            what(step, Some(store))
+        );
+        ui.note(&table::cut(&clean_line(&line), width));
     }
     if plan.steps.len() > NAMED {
-        let more = plan.steps.len() - NAMED;
-        ui.note(&format!("  and {more} more; all of them: --dry-run"));
+        let more = grouped(plan.steps.len() - NAMED);
+        ui.note(&format!("  and {more} more; to see all of them: --dry-run"));
     }
     for line in totals(plan) {
         ui.note(&line);
     }
 }
 
-/// A line for each task: `archive: 12 conversations to be archived, 3.2 MB: no message for …`.
+/// A line for each task: `archive: 12 conversations to be archived, 3.2 MB: no message for …`;
+/// and one for all if there are several.
 fn totals(plan: &Plan) -> Vec<String> {
-    let totals = plan.totals().into_iter();
-    totals
-        .map(|(task, action, count, bytes)| {
-            let what = counted(count, noun(task, action));
-            let same = |step: &&Step| (step.task, step.action) == (task, action);
-            let mut reasons: Vec<&str> = plan
-                .steps
-                .iter()
-                .filter(same)
-                .map(|step| &*step.reason)
-                .collect();
-            reasons.dedup();
-            let reason = match reasons.as_slice() {
-                [reason] => format!(": {reason}"),
-                _ => String::new(),
-            };
-            let (task, past, bytes) = (task.as_str(), past(action), ByteSize(bytes));
-            format!("{task}: {what} to be {past}, {bytes}{reason}")
-        })
-        .collect()
+    let totals = plan.totals();
+    let all: u64 = totals.iter().map(|(.., bytes)| bytes).sum();
+    let several = totals.len() > 1;
+    let lines = totals.into_iter().map(|(task, action, count, bytes)| {
+        let what = counted(count, noun(task, action));
+        let same = |step: &&Step| (step.task, step.action) == (task, action);
+        let mut reasons: Vec<&str> = plan
+            .steps
+            .iter()
+            .filter(same)
+            .map(|step| &*step.reason)
+            .collect();
+        reasons.dedup();
+        let reason = match reasons.as_slice() {
+            [reason] => format!(": {reason}"),
+            _ => String::new(),
+        };
+        let (past, bytes) = (past(action), ByteSize(bytes));
+        match task {
+            // Who has named them knows why.
+            Task::Named => format!("{what} to be {past}, {bytes}"),
+            _ => format!("{}: {what} to be {past}, {bytes}{reason}", task.as_str()),
+        }
+    });
+    let sum = several.then(|| format!("in all: {}", ByteSize(all)));
+    lines.chain(sum).collect()
 }
 
 fn noun(task: Task, action: Action) -> &'static str {
     match (task, action) {
         (Task::Named | Task::Archive | Task::Archived, _) => "conversation",
-        (Task::Trash, _) => "thing",
+        (Task::Trash, _) => "deleted thing",
         (Task::Logs, _) => "log",
         (Task::Backups, _) => "backup",
         (Task::Attachments, _) => "attachment",
-        (Task::Temporaries | Task::Caches, _) => "file",
+        (Task::Temporaries, _) => "temporary file",
+        (Task::Caches, _) => "cached file",
     }
 }
 
 /// Says what was done, and how to undo it.
 pub(super) fn applied(plan: &Plan, applied: &Applied, context: &mut Context) {
     odd(&applied.skipped, &plan.warnings, context);
+    let (mut lines, mut freed) = (0, 0);
     for (task, action, ..) in plan.totals() {
         let (count, before, after) = applied.total(plan, task, action);
         if count == 0 {
@@ -172,6 +201,14 @@ pub(super) fn applied(plan: &Plan, applied: &Applied, context: &mut Context) {
         let undo = undo(plan, applied, task, action);
         let line = format!("{what} {} ({size}){undo}", past(action));
         context.ui.note(&line);
+        lines += 1;
+        // What was only moved takes as much room as before.
+        freed += before.saturating_sub(after);
+    }
+    if lines > 1 {
+        context
+            .ui
+            .note(&format!("in all: {} freed", ByteSize(freed)));
     }
 }
 
@@ -217,12 +254,20 @@ fn odd(skipped: &[Skipped], warnings: &[String], context: &mut Context) {
     for warning in warnings {
         ui.warn(warning);
     }
-    for skipped in skipped.iter().filter(|skipped| skipped.task != Task::Named) {
+    // What a person has named is an error of its own.
+    let skipped = skipped.iter().filter(|skipped| skipped.task != Task::Named);
+    let skipped: Vec<&Skipped> = skipped.collect();
+    for skipped in skipped.iter().take(NAMED) {
         ui.note(&format!(
             "skipped {}: {}",
             short(&skipped.path),
             skipped.why
         ));
+    }
+    // Two cleanups at once may skip thousands.
+    if skipped.len() > NAMED {
+        let more = grouped(skipped.len() - NAMED);
+        ui.note(&format!("and {more} more skipped; all of them: --json"));
     }
 }
 

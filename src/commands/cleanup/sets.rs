@@ -6,6 +6,7 @@
 
 use serde_json::{Value as Json, json};
 
+use crate::commands::session::limits_of;
 use crate::commands::show::json_line;
 use crate::commands::validate::surroundings::security_findings;
 use crate::commands::{backup, waiting};
@@ -15,9 +16,9 @@ use crate::model::error::{Error, Kind, Result};
 use crate::model::finding::{Finding, Severity};
 use crate::model::log_line::Audit;
 use crate::model::size::{ByteSize, counted};
-use crate::ops::cleanup::space::{self, Amount, Limits};
-use crate::ops::cleanup::{self, Task};
+use crate::ops::cleanup::{self, Task, space};
 use crate::ops::journal;
+use crate::ops::usage::{self, Amount, Usage};
 use crate::store::Store;
 use crate::store::index::Index;
 use crate::store::points;
@@ -150,7 +151,7 @@ fn preview(set: Set, args: &CleanupArgs, store: &Store, context: &mut Context) -
     let mut index = Index::load(store);
     let plan = cleanup::plan(store, &wishes, &mut index)?;
     index.save(store);
-    report::preview(&plan, args.json, context)?;
+    report::preview(&plan, args.json, store, context)?;
     let others = set.stages().iter().filter(|stage| stage.task().is_none());
     let others: Vec<&str> = others.map(|stage| stage.as_str()).collect();
     if !others.is_empty() {
@@ -200,13 +201,9 @@ fn clean(
 
 /// Whether there is room: what is near a limit is a warning, what is past one a "no".
 fn space(store: &Store, context: &mut Context) -> Result<Json> {
-    let usage = space::usage(store)?;
-    let limits = Limits {
-        storage: context.settings.storage_limit().0,
-        conversations: context.settings.conversations_limit(),
-    };
+    let (usage, system) = (measure(store)?, space::file_system(store)?);
     let mut past = Vec::new();
-    for remark in space::remarks(&usage, limits) {
+    for remark in space::remarks(&usage, system, &limits_of(context)) {
         if remark.past {
             past.push(remark.text);
         } else {
@@ -214,7 +211,7 @@ fn space(store: &Store, context: &mut Context) -> Result<Json> {
         }
     }
     if past.is_empty() {
-        return Ok(json!({"bytes": usage.all.bytes, "free": usage.file_system.free}));
+        return Ok(json!({"bytes": usage.all.bytes, "free": system.free}));
     }
     Err(Error::new(Kind::No, "there is no room").why(past.join("; ")))
 }
@@ -223,7 +220,7 @@ fn make_backup(context: &mut Context) -> Result<Json> {
     match backup::routine(context) {
         Ok(id) => Ok(json!({"backup": id})),
         // On the first day of a new machine that is no fault.
-        Err(error) if error.kind() == Kind::NotFound => Ok(json!({"backup": null})),
+        Err(error) if error.is_nothing_yet() => Ok(json!({"backup": null})),
         Err(error) => Err(error),
     }
 }
@@ -248,9 +245,19 @@ fn security(context: &mut Context) -> Result<Json> {
     )
 }
 
+fn measure(store: &Store) -> Result<Usage> {
+    usage::measure(store).map_err(|error| {
+        Error::io(
+            "cannot measure the data directory",
+            store.layout().root(),
+            &error,
+        )
+    })
+}
+
 /// Says how much there is.
 fn tell(store: &Store, context: &mut Context) -> Result<Json> {
-    let usage = space::usage(store)?;
+    let (usage, system) = (measure(store)?, space::file_system(store)?);
     let backups = crate::store::backups::list(store)?;
     let mut of_backups = Amount::default();
     for backup in &backups {
@@ -268,7 +275,10 @@ fn tell(store: &Store, context: &mut Context) -> Result<Json> {
         "archived: {}",
         line(usage.archived, "conversation")
     ));
-    ui.note(&format!("in the trash: {}", line(usage.trash, "thing")));
+    ui.note(&format!(
+        "in the trash: {}",
+        line(usage.trash, "deleted thing")
+    ));
     ui.note(&format!("backups: {}", line(of_backups, "backup")));
     ui.note(&format!("in all: {}", line(usage.all, "file")));
     let amount = |amount: Amount| json!({"files": amount.files, "bytes": amount.bytes});
@@ -279,7 +289,7 @@ fn tell(store: &Store, context: &mut Context) -> Result<Json> {
         "backups": amount(of_backups),
         "points": points,
         "all": amount(usage.all),
-        "free": usage.file_system.free,
+        "free": system.free,
     }))
 }
 

@@ -96,6 +96,7 @@ pub struct JobArgs {
         long,
         value_name = "JOB,…",
         value_delimiter = ',',
+        hide_possible_values = true,
         value_parser = ["backup", "daily", "weekly", "monthly", "health"]
     )]
     only: Vec<String>,
@@ -158,13 +159,21 @@ fn install(
     let machine = machine(context);
     let scheduler = machine.choose(with.map(Into::into))?;
     let plan = machine.plan_install(scheduler, &jobs, &call, force)?;
+    let nothing = format!("nothing to do: {scheduler} runs these jobs already");
     if dry_run {
-        return show(&plan, context);
+        show(&plan, context)?;
+        if plan.steps.is_empty() {
+            context.ui.note(&nothing);
+        } else {
+            let line =
+                format!("what would be written: pachat config schedule print --with {scheduler}");
+            context.ui.note(&line);
+        }
+        return Ok(());
     }
     machine.apply(&plan)?;
     if plan.steps.is_empty() {
-        let line = format!("nothing to do: {scheduler} runs these jobs already");
-        context.ui.note(&line);
+        context.ui.note(&nothing);
     } else {
         audit("install", scheduler, context);
         tell(scheduler, &jobs, &call, context);
@@ -265,13 +274,34 @@ fn status(json: bool, program: Option<&Path>, context: &mut Context) -> Result<(
     };
     match standing {
         Some(standing) if standing.is_there() && !standing.jobs.iter().any(odd) => Ok(()),
-        Some(_) => {
-            context
-                .ui
-                .note("something is not as it should be; to bring it up to date: pachat config schedule install");
+        Some(standing) => {
+            context.ui.note(&mending(&standing));
             Err(Error::new(Kind::No, ""))
         }
         None => Err(Error::new(Kind::No, "")),
+    }
+}
+
+/// What brings up to date what is there, and adds nothing to it.
+fn mending(standing: &Standing) -> String {
+    let there = |one: &&Installed| one.state != State::Missing;
+    let jobs: Vec<&str> = standing
+        .jobs
+        .iter()
+        .filter(there)
+        .map(|one| one.job.name)
+        .collect();
+    let mut command = String::from("pachat config schedule install");
+    if !jobs.is_empty() && jobs.len() < standing.jobs.len() {
+        command.push_str(" --only ");
+        command.push_str(&jobs.join(","));
+    }
+    let touched = |one: &Installed| matches!(one.state, State::Edited | State::Foreign);
+    // Nothing is to be recognised in a crontab that is edited beyond it.
+    if jobs.is_empty() || standing.jobs.iter().any(touched) {
+        format!("somebody has edited it; to lose what was edited: {command} --force")
+    } else {
+        format!("something is not as it should be; to bring it up to date: {command}")
     }
 }
 

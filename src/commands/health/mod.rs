@@ -7,6 +7,7 @@ mod prometheus;
 mod report;
 mod watch;
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,6 +67,10 @@ pub struct HealthArgs {
     #[arg(long, value_name = "SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=600))]
     pub timeout: u64,
 
+    /// Where nothing is kept yet, as on a new machine, that is fine: look at nothing
+    #[arg(long, hide_short_help = true, conflicts_with_all = ["json", "prometheus", "output", "watch"])]
+    pub if_any: bool,
+
     /// Print one JSON document
     #[arg(long, conflicts_with = "prometheus")]
     pub json: bool,
@@ -90,6 +95,10 @@ pub struct HealthArgs {
 /// Carries out `health`.
 pub fn run(args: &HealthArgs, context: &mut Context) -> Result<()> {
     let names = names(args)?;
+    if args.if_any && is_new(context) {
+        context.ui.note("nothing is kept yet");
+        return Ok(());
+    }
     if let Some(seconds) = args.watch {
         let pause = Duration::from_secs(seconds);
         return watch::run(args, &names, pause, context);
@@ -108,6 +117,13 @@ pub fn run(args: &HealthArgs, context: &mut Context) -> Result<()> {
         None => context.ui.data(shown.as_bytes())?,
     }
     verdict(report.status())
+}
+
+/// Whether there is no store yet.
+fn is_new(context: &Context) -> bool {
+    let version = context.store().layout().version();
+    let stat = context.disk.stat(&version);
+    stat.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
 }
 
 /// The exit code of a status. All has been said already.
@@ -150,7 +166,8 @@ fn job(args: &HealthArgs, names: &[&'static str], context: &mut Context) -> Resu
     };
     let server = asks.then(|| {
         let limits = connection::Limits::default();
-        let keyless = secret.is_none();
+        // That there is none is told of the key, unless none seemed to be needed.
+        let keyless = secret.is_none() && !matches!(key, Key::Missing { wanted: false });
         let endpoint = connection::endpoint(secret, limits, profile, context);
         let (clock, random) = (Arc::clone(&context.clock), Arc::clone(&context.random));
         ServerJob {
@@ -188,14 +205,18 @@ fn job(args: &HealthArgs, names: &[&'static str], context: &mut Context) -> Resu
     })
 }
 
-/// The settings as they are now: at the start, a broken file was passed over.
+/// The settings as they are now: at the start, whatever was wrong was passed over.
 fn config(context: &Context) -> Config {
     let loaded = Settings::load(&context.global, &context.environment, context.disk.as_ref());
     let (fault, warnings) = match loaded {
         Ok((_, warnings)) => (None, warnings),
         Err(error) => {
+            let mut cause = error.headline();
+            if let Some(path) = error.path_ref() {
+                cause.push_str(&format!(" ({})", path.display()));
+            }
             let hint = error.hint_text().map(str::to_owned);
-            (Some((error.headline(), hint)), Vec::new())
+            (Some((cause, hint)), Vec::new())
         }
     };
     Config {
@@ -234,7 +255,7 @@ fn find_key(profile: Profile, asks: bool, context: &Context) -> (Key, Option<Sec
 /// What is printed, or written.
 fn document(args: &HealthArgs, report: &Report, context: &Context) -> Result<String> {
     if args.json {
-        return report::json(report);
+        return report::json(report, context.settings.data_dir());
     }
     if args.prometheus {
         return Ok(prometheus::text(report));

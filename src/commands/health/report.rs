@@ -1,7 +1,8 @@
 //! What `health` prints: a table for people, rows for pipes, one line, one document.
 
+use std::path::Path;
+
 use serde_json::{Map, Value as Json, json};
-use unicode_width::UnicodeWidthStr as _;
 
 use crate::commands::show::json_line;
 use crate::model::error::{Error, Kind, Result};
@@ -47,22 +48,6 @@ fn summary(report: &Report) -> String {
     }
 }
 
-/// A text in lines of at most `room` columns, broken between words; a longer word stays whole.
-fn wrapped(text: &str, room: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    for word in clean_line(text).split(' ') {
-        match lines.last_mut() {
-            Some(line) if line.is_empty() => line.push_str(word),
-            Some(line) if line.width() + 1 + word.width() <= room => {
-                line.push(' ');
-                line.push_str(word);
-            }
-            _ => lines.push(word.to_owned()),
-        }
-    }
-    lines
-}
-
 /// The report for people, on a terminal so many columns wide.
 pub(super) fn lines(report: &Report, width: usize) -> Vec<Line> {
     let status = report.status();
@@ -78,15 +63,15 @@ pub(super) fn lines(report: &Report, width: usize) -> Vec<Line> {
         // On a terminal that narrow, lines wrap anyhow.
         let room = width.saturating_sub(indent).max(20);
         let gap = " ".repeat(indent);
-        let mut value = wrapped(&probe.value, room).into_iter();
+        let mut value = table::wrapped(&probe.value, room).into_iter();
         lines.push(Line {
             word: format!("{:WORD$}", status.as_str()),
             status: Some(status),
             rest: format!("{:widest$}{}", probe.name, value.next().unwrap_or_default()),
         });
         let told = probe.problems.iter().flat_map(|problem| {
-            let cause = wrapped(&format!("cause: {}", problem.cause), room);
-            let remedy = wrapped(&format!("remedy: {}", problem.remedy), room);
+            let cause = table::wrapped(&format!("cause: {}", problem.cause), room);
+            let remedy = table::wrapped(&format!("remedy: {}", problem.remedy), room);
             cause.into_iter().chain(remedy)
         });
         lines.extend(
@@ -212,11 +197,13 @@ pub(super) fn line(report: &Report) -> String {
 }
 
 /// The document of `--json`, on one line.
-pub(super) fn json(report: &Report) -> Result<String> {
+pub(super) fn json(report: &Report, data_dir: &Path) -> Result<String> {
     let document = json!({
         "schema": 1,
         "status": report.status().overall(),
         "at": time::format(report.at),
+        "version": env!("CARGO_PKG_VERSION"),
+        "data_dir": data_dir.to_string_lossy(),
         "probes": report.probes.iter().map(probe).collect::<Vec<Json>>(),
         "statistics": report.statistics.as_ref().map(statistics),
     });

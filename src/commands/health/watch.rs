@@ -23,6 +23,13 @@ const MOST_TOLD: usize = 4000;
 /// What counts as a change: status and complaints, not numbers.
 type State = Vec<(&'static str, Status, Vec<&'static str>)>;
 
+/// What was drawn last: how many lines, and how large the terminal was.
+#[derive(Default)]
+struct Drawn {
+    lines: usize,
+    size: (usize, usize),
+}
+
 /// Looks until a signal comes.
 pub(super) fn run(
     args: &HealthArgs,
@@ -31,7 +38,7 @@ pub(super) fn run(
     context: &mut Context,
 ) -> Result<()> {
     let mut last: Option<(Status, State)> = None;
-    let mut drawn = 0;
+    let mut drawn = Drawn::default();
     loop {
         let start = context.clock.elapsed();
         let report = match look(args, names, context) {
@@ -73,7 +80,7 @@ fn show(
     args: &HealthArgs,
     report: &Report,
     changed: bool,
-    drawn: &mut usize,
+    drawn: &mut Drawn,
     context: &mut Context,
 ) -> Result<()> {
     if args.output.is_some() {
@@ -101,7 +108,7 @@ fn show(
 }
 
 /// Writes over the report before, in one write: nothing flickers, and no line wraps or scrolls.
-fn redraw(report: &Report, drawn: &mut usize, context: &mut Context) -> Result<()> {
+fn redraw(report: &Report, drawn: &mut Drawn, context: &mut Context) -> Result<()> {
     context.ui.measure();
     let (width, height) = context.ui.size().unwrap_or((80, 24));
     let mut lines: Vec<Line> = report::lines(report, width.saturating_sub(1));
@@ -114,19 +121,21 @@ fn redraw(report: &Report, drawn: &mut usize, context: &mut Context) -> Result<(
     let colour = context.ui.colour().stdout;
     let text = report::text(&lines, Some(width.saturating_sub(1)), colour);
     let mut out = String::new();
-    if *drawn > 0 {
-        // What was drawn for a larger terminal may have scrolled away.
-        out.push_str(&format!(
-            "\r\x1b[{}A",
-            (*drawn).min(height.saturating_sub(1).max(1))
-        ));
+    if drawn.lines > 0 && drawn.size != (width, height) {
+        // Lines may have wrapped, scrolled away or come back: nobody knows where they are.
+        out.push_str("\x1b[H\x1b[2J");
+    } else if drawn.lines > 0 {
+        out.push_str(&format!("\r\x1b[{}A", drawn.lines));
     }
     for line in text.lines() {
         out.push_str(line);
         out.push_str("\x1b[K\n");
     }
     out.push_str("\x1b[J");
-    *drawn = lines.len();
+    *drawn = Drawn {
+        lines: lines.len(),
+        size: (width, height),
+    };
     context.ui.data(out.as_bytes())
 }
 

@@ -123,19 +123,30 @@ pub fn run(args: &RestoreArgs, context: &mut Context) -> Result<()> {
         let mut opened = open::open(spec, args, &store, context)?;
         return preview(spec, args, &store, &mut opened, context);
     }
-    let confirm = ask_before(spec, context)?;
+    let confirm = ask_before(spec, args, context)?;
     let mut opened = open::open(spec, args, &store, context)?;
     change(spec, args, &store, &mut opened, confirm, context)
 }
 
 /// Finds out whether the question can be answered before the work that leads to it.
-fn ask_before(spec: &str, context: &mut Context) -> Result<Confirm> {
+fn ask_before(spec: &str, args: &RestoreArgs, context: &mut Context) -> Result<Confirm> {
     if spec == "-" && !context.global.yes {
         return Err(Error::new(Kind::Usage, "cannot ask whether to go on")
             .why("standard input is the backup, so it cannot answer")
             .hint("answer beforehand with --yes, or look at the plan with --dry-run"));
     }
-    Confirm::prepare(&format!("pachat restore {spec}"), context)
+    let mut command = format!("pachat restore {}", quote(spec));
+    // Without what chooses, far more would come back.
+    for id in &args.conversations {
+        command.push_str(&format!(" --conversation {}", quote(id)));
+    }
+    for pattern in &args.include {
+        command.push_str(&format!(" --include {}", quote(pattern.as_str())));
+    }
+    if args.merge {
+        command.push_str(" --merge");
+    }
+    Confirm::prepare(&command, context)
 }
 
 impl RestoreArgs {

@@ -21,6 +21,7 @@ use crate::ops::validate::{backups, store};
 use crate::platform::process;
 use crate::store::Store;
 
+use super::config::quote;
 use super::confirm::Confirm;
 use super::waiting::{Watcher, with_patience};
 use report::Report;
@@ -77,6 +78,15 @@ enum Area {
     Backups,
 }
 
+/// The areas by name, and what each of them is.
+pub(super) const AREAS: [(&str, &str); 5] = [
+    (Area::Platform.as_str(), "the machine and its file system"),
+    (Area::Config.as_str(), "the settings and variables"),
+    (Area::Security.as_str(), "who else can read or change what"),
+    (Area::Store.as_str(), "every line of every conversation"),
+    (Area::Backups.as_str(), "backups and rollback points"),
+];
+
 impl Area {
     const ALL: [Self; 5] = [
         Self::Platform,
@@ -111,7 +121,8 @@ pub fn run(args: &ValidateArgs, context: &mut Context) -> Result<()> {
     let store = context.store();
     let asked = asked(args, &store)?;
     let mut confirm = if args.fix && !args.dry_run {
-        Some(Confirm::prepare("pachat validate --fix", context)?)
+        let command = format!("{} --fix", command(args));
+        Some(Confirm::prepare(&command, context)?)
     } else {
         None
     };
@@ -129,7 +140,7 @@ pub fn run(args: &ValidateArgs, context: &mut Context) -> Result<()> {
         }
     }
     report::print(&report, args, context)?;
-    report::verdict(&report, context)
+    report::verdict(&report, args, context)
 }
 
 /// Tells areas from conversations.
@@ -275,6 +286,19 @@ fn repair(
             .note(&format!("undo: pachat rollback --rollback-point {point}"));
     }
     Ok(fixed)
+}
+
+/// What was typed, to be typed again with something more.
+fn command(args: &ValidateArgs) -> String {
+    let mut command = String::from("pachat validate");
+    for word in &args.what {
+        command.push(' ');
+        command.push_str(&quote(word));
+    }
+    if args.deep {
+        command.push_str(" --deep");
+    }
+    command
 }
 
 /// Nothing more is said: the findings are the message.

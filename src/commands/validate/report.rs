@@ -8,15 +8,15 @@ use crate::context::Context;
 use crate::model::error::{Error, Kind, Result};
 use crate::model::finding::{Finding, Severity};
 use crate::model::size::{ByteSize, counted};
+use crate::model::time;
 use crate::ops::validate::fix::{Fixed, Repair};
 use crate::ops::validate::{backups, store};
 use crate::store::atomic;
 use crate::term::Ui;
-use crate::term::clean::clean_line;
 use crate::term::table::{self, Align, Column};
 use crate::term::ui::Talk;
 
-use super::{ValidateArgs, no};
+use super::{ValidateArgs, command, no};
 
 /// How many repairs are named before the question.
 const NAMED: usize = 10;
@@ -87,14 +87,14 @@ pub(super) fn print(report: &Report, args: &ValidateArgs, context: &mut Context)
     if let Some(path) = &args.output {
         let path = context.environment.resolve(path);
         let text = if args.json {
-            document(report)
+            document(report, context)
         } else {
-            planned_or(report, |report| blocks(&report.findings, false))
+            planned_or(report, |report| blocks(&report.findings, None, false))
         };
         let (disk, random) = (context.disk.as_ref(), context.random.as_ref());
         atomic::replace(disk, random, &path, text.as_bytes())?;
     } else if args.json {
-        context.ui.data(document(report).as_bytes())?;
+        context.ui.data(document(report, context).as_bytes())?;
     } else if context.ui.talk() == Talk::Quiet {
         // One line, and that only if something is wrong.
         return Ok(());
@@ -102,43 +102,44 @@ pub(super) fn print(report: &Report, args: &ValidateArgs, context: &mut Context)
         print_plan(planned, context)?;
     } else if context.ui.stdout_is_terminal() {
         let colour = context.ui.colour().stdout;
-        context
-            .ui
-            .data(blocks(&report.findings, colour).as_bytes())?;
+        let width = context.ui.size().map_or(80, |(columns, _)| columns);
+        let text = blocks(&report.findings, Some(width), colour);
+        context.ui.data(text.as_bytes())?;
     } else {
         let rows: Vec<Vec<String>> = report.findings.iter().map(row).collect();
         context.ui.data(table::tsv(&rows).as_bytes())?;
     }
     context.ui.note(&report.summary());
-    hint(report, context);
+    hint(report, args, context);
     Ok(())
 }
 
 /// The exit code, and with `--quiet` the one line.
-pub(super) fn verdict(report: &Report, context: &Context) -> Result<()> {
+pub(super) fn verdict(report: &Report, args: &ValidateArgs, context: &Context) -> Result<()> {
     if !report.is_bad() {
         return Ok(());
     }
     if context.ui.talk() == Talk::Quiet {
-        let what = format!("{}; see them: pachat validate", report.tally());
+        let what = format!("{}; see them: {}", report.tally(), command(args));
         return Err(Error::new(Kind::No, what));
     }
     Err(no())
 }
 
 /// How to go on, where that is not said with a finding.
-fn hint(report: &Report, context: &mut Context) {
+fn hint(report: &Report, args: &ValidateArgs, context: &mut Context) {
     if let Some(planned) = &report.planned {
         let repairs = counted(planned.len(), "repair");
         context.ui.note(&match planned.len() {
             0 => "nothing can be repaired without losing something".to_owned(),
-            _ => format!("{repairs} planned; make them: pachat validate --fix"),
+            _ => format!("{repairs} planned; make them: {} --fix", command(args)),
         });
     } else if report.fixed.is_none() {
         let fixable = report.findings.iter().filter(|found| found.fixable).count();
         if fixable > 0 {
             context.ui.note(&format!(
-                "{fixable} of them can be repaired without losing anything: pachat validate --fix"
+                "{fixable} of them can be repaired without losing anything: {} --fix",
+                command(args)
             ));
         }
     }
@@ -209,14 +210,19 @@ fn row(finding: &Finding) -> Vec<String> {
     ]
 }
 
-/// A block for each finding, below its area.
-fn blocks(findings: &[Finding], colour: bool) -> String {
+/// A block for each finding, below its area. With a width, lines are broken between words.
+fn blocks(findings: &[Finding], width: Option<usize>, colour: bool) -> String {
     let paint = |code: &str, text: &str| {
         if colour {
             format!("\x1b[{code}m{text}\x1b[0m")
         } else {
             text.to_owned()
         }
+    };
+    let lines = |indent: usize, text: &str| {
+        // On a terminal that narrow, lines wrap anyhow.
+        let room = width.map_or(usize::MAX, |width| width.saturating_sub(indent).max(20));
+        table::wrapped(text, room).join(&format!("\n{:indent$}", ""))
     };
     let mut out = String::new();
     let mut area = "";
@@ -230,35 +236,43 @@ fn blocks(findings: &[Finding], colour: bool) -> String {
             out.push_str(&paint("1", area));
             out.push('\n');
         }
-        let severity = match finding.severity {
-            Severity::Error => paint("1;31", "error"),
-            Severity::Warning => paint("33", "warning"),
-            Severity::Note => paint("2", "note"),
+        let severity = finding.severity.as_str();
+        let code = match finding.severity {
+            Severity::Error => "1;31",
+            Severity::Warning => "33",
+            Severity::Note => "2",
         };
         let line = finding.line.map(|line| format!(":{line}"));
-        let subject = format!(
-            "{}{}",
-            clean_line(&finding.subject),
-            line.unwrap_or_default()
-        );
+        let subject = format!("{}{}", finding.subject, line.unwrap_or_default());
+        // The words are broken before they are painted: colours have no width.
+        let head = lines(4, &format!("{severity}: {subject} [{}]", finding.code));
+        let head = head
+            .strip_prefix(severity)
+            .and_then(|rest| rest.strip_suffix(&format!("[{}]", finding.code)))
+            .unwrap_or_default();
+        let remedy = lines(4, &format!("remedy: {}", finding.remedy));
         out.push_str(&format!(
-            "  {severity}: {subject} {}\n    {}\n    {} {}\n",
+            "  {}{head}{}\n    {}\n    {}{}\n",
+            paint(code, severity),
             paint("2", &format!("[{}]", finding.code)),
-            clean_line(&finding.cause),
-            paint("36", "fix:"),
-            clean_line(&finding.remedy)
+            lines(4, &finding.cause),
+            paint("36", "remedy:"),
+            remedy.strip_prefix("remedy:").unwrap_or(&remedy),
         ));
     }
     out
 }
 
-fn document(report: &Report) -> String {
+fn document(report: &Report, context: &Context) -> String {
     let mut checked = json!({"areas": report.areas});
     if let Some(counts) = &report.store {
         checked["conversations"] = counts.conversations.into();
         checked["lines"] = counts.lines.into();
         checked["bytes"] = counts.bytes.into();
         checked["attachments"] = counts.attachments.into();
+        if counts.storage > 0 {
+            checked["storage_bytes"] = counts.storage.into();
+        }
     }
     if let Some(counts) = &report.backups {
         checked["backups"] = counts.backups.into();
@@ -275,7 +289,16 @@ fn document(report: &Report) -> String {
     }
     let mut document = json!({
         "schema": 1,
+        "at": time::format(context.clock.now()),
+        "version": env!("CARGO_PKG_VERSION"),
+        "data_dir": context.data_dir().to_string_lossy(),
         "checked": checked,
+        "counts": {
+            "error": report.count(Severity::Error),
+            "warning": report.count(Severity::Warning),
+            "note": report.count(Severity::Note),
+            "fixable": report.findings.iter().filter(|found| found.fixable).count(),
+        },
         "findings": report.findings,
         "fixed": fixed,
         "skipped": skipped,

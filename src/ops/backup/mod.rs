@@ -229,6 +229,7 @@ fn check_exists(store: &Store) -> Result<()> {
 
 fn nothing(root: &Path) -> Error {
     Error::new(Kind::NotFound, "there is nothing to back up yet")
+        .nothing_yet()
         .path(root)
         .hint("begin a conversation: pachat chat")
 }

@@ -1,22 +1,25 @@
 //! Carrying out a plan.
 //!
+//! Conversations are moved in batches, which share their syncs: steps of one task and action that
+//! follow each other. Every other step is a batch of its own.
+//!
 //! A task ends with the first step of it that fails, because the next ones would fail as well;
 //! other tasks go on, because emptying the trash may be what a full disk needs. A signal, or a
 //! store that somebody else has for himself for too long, ends everything: what was done is
 //! done, and the next cleanup does the rest.
 
+use std::collections::HashSet;
 use std::io;
+use std::slice;
 use std::time::Duration;
 
 use crate::model::backup::Part;
 use crate::model::error::{Error, Kind, Result};
-use crate::model::id::ConversationId;
 use crate::ops::backup;
 use crate::ops::watch::Watch;
 use crate::store::index::Index;
 use crate::store::lock::Patience;
-use crate::store::looks::Looks;
-use crate::store::shelf::{self, Moved, Shelf, Spot};
+use crate::store::shelf::{self, Ended, Moved, Shelf, Spot, Wanted};
 use crate::store::{Store, backups, points};
 
 use super::{Action, Plan, Skipped, Step, Target, Task, Wishes, leftovers, log_of};
@@ -111,32 +114,44 @@ pub fn apply(
         index,
         patience,
     };
-    for (number, step) in plan.steps.iter().enumerate() {
-        let failed = |failure: &Failure| failure.task == step.task;
+    let mut next = 0;
+    while next < plan.steps.len() {
+        let first = next;
+        let steps = batch(&plan.steps[first..]);
+        next += steps.len();
+        let failed = |failure: &Failure| failure.task == steps[0].task;
         if applied.failures.iter().any(failed) {
             continue;
         }
-        let outcome = watch.advance(step.bytes).and_then(|()| work.step(step));
-        match outcome {
-            Ok(Outcome::Done(spot)) => applied.done.push(Done { step: number, spot }),
-            Ok(Outcome::Left(why)) => applied.skipped.push(Skipped {
-                task: step.task,
-                path: step.path.clone(),
+        let (done, skipped) = (&mut applied.done, &mut applied.skipped);
+        let mut tell = |number: usize, outcome| match outcome {
+            Outcome::Done(spot) => done.push(Done {
+                step: first + number,
+                spot,
+            }),
+            Outcome::Left(why) => skipped.push(Skipped {
+                task: steps[number].task,
+                path: steps[number].path.clone(),
                 why,
             }),
-            Err(error) => {
-                let ends = matches!(
-                    error.kind(),
-                    Kind::Interrupted | Kind::Terminated | Kind::Busy
-                );
-                applied.failures.push(Failure {
-                    task: step.task,
-                    path: step.path.clone(),
-                    error,
-                });
-                if ends {
-                    break;
-                }
+        };
+        let bytes = steps.iter().map(|step| step.bytes).sum();
+        let ended = match watch.advance(bytes) {
+            Ok(()) => work.steps(steps, &mut tell),
+            Err(error) => Err((0, error)),
+        };
+        if let Err((number, error)) = ended {
+            let ends = matches!(
+                error.kind(),
+                Kind::Interrupted | Kind::Terminated | Kind::Busy
+            );
+            applied.failures.push(Failure {
+                task: steps[number].task,
+                path: steps[number].path.clone(),
+                error,
+            });
+            if ends {
+                break;
             }
         }
     }
@@ -144,6 +159,28 @@ pub fn apply(
         applied.failures.push(failure);
     }
     applied
+}
+
+/// The first of these steps, and those behind it that are carried out together with it.
+fn batch(steps: &[Step]) -> &[Step] {
+    let mut bytes = 0;
+    let mut ids = HashSet::new();
+    let mut count = 0;
+    for step in steps.iter().take(shelf::MOST) {
+        bytes += step.bytes;
+        let alike = (step.task, step.action) == (steps[0].task, steps[0].action);
+        let small = step.action != Action::Archive || bytes <= shelf::MOST_BYTES;
+        // Whoever has a turn already cannot take it once more.
+        let new = step.conversation().is_some_and(|id| ids.insert(id));
+        if count > 0 && !(alike && small && new) {
+            break;
+        }
+        count += 1;
+        if !new {
+            break;
+        }
+    }
+    &steps[..count]
 }
 
 struct Work<'a, 'p> {
@@ -154,10 +191,26 @@ struct Work<'a, 'p> {
 }
 
 impl Work<'_, '_> {
+    /// Carries out a batch, and tells what became of each step of it, by its place there.
+    fn steps(&mut self, steps: &[Step], tell: &mut dyn FnMut(usize, Outcome)) -> Result<(), Ended> {
+        let [step] = steps else {
+            return self.conversations(steps, tell);
+        };
+        let outcome = self.step(step).map_err(|error| (0, error))?;
+        tell(0, outcome);
+        Ok(())
+    }
+
     fn step(&mut self, step: &Step) -> Result<Outcome> {
         let store = self.store;
         match &step.target {
-            Target::Conversation(id, looks) => self.conversation(step, id, looks.as_ref()),
+            Target::Conversation(..) => {
+                let mut outcome = Outcome::Left("it is gone".into());
+                let mut tell = |_, told| outcome = told;
+                self.conversations(slice::from_ref(step), &mut tell)
+                    .map_err(|(_, error)| error)?;
+                Ok(outcome)
+            }
             Target::Attachment(name, looks) => {
                 let entered = Shelf::enter(store, self.patience)?;
                 let moved = entered.discard_attachment(name, looks.as_ref())?;
@@ -205,30 +258,29 @@ impl Work<'_, '_> {
         }
     }
 
-    fn conversation(
+    fn conversations(
         &mut self,
-        step: &Step,
-        id: &ConversationId,
-        looks: Option<&Looks>,
-    ) -> Result<Outcome> {
-        let entered = Shelf::enter(self.store, self.patience)?;
-        let part = if step.path.starts_with(Part::Archived.path()) {
-            Part::Archived
-        } else {
-            Part::Active
+        steps: &[Step],
+        tell: &mut dyn FnMut(usize, Outcome),
+    ) -> Result<(), Ended> {
+        let (store, index) = (self.store, &mut *self.index);
+        let entered = Shelf::enter(store, self.patience).map_err(|error| (0, error))?;
+        let wanted: Vec<Wanted<'_>> = steps.iter().filter_map(wanted).collect();
+        let mut tell = |number: usize, moved: Moved| {
+            if let Moved::To(spot) = &moved {
+                let file = match spot.part {
+                    // What cannot be looked at is read when it is asked for.
+                    Part::Archived => shelf::look(store, spot.part, &spot.name).unwrap_or(None),
+                    _ => None,
+                };
+                index.moved(wanted[number].id, file.as_ref());
+            }
+            tell(number, moved.into());
         };
-        let moved = match step.action {
-            Action::Archive => entered.archive(id, looks)?,
-            _ => entered.discard(id, looks.map(|looks| (part, looks)))?,
-        };
-        if let Moved::To(spot) = &moved {
-            let file = match spot.part {
-                Part::Archived => shelf::look(self.store, spot.part, &spot.name)?,
-                _ => None,
-            };
-            self.index.moved(id, file.as_ref());
+        match steps[0].action {
+            Action::Archive => entered.archive(&wanted, self.wishes.cores, &mut tell),
+            _ => entered.discard(&wanted, &mut tell),
         }
-        Ok(moved.into())
     }
 
     fn under_lock_of_backups(&mut self, step: &Step) -> Result<Outcome> {
@@ -290,6 +342,23 @@ impl Work<'_, '_> {
             error,
         })
     }
+}
+
+/// Which conversation a step is about, and how it looked.
+fn wanted(step: &Step) -> Option<Wanted<'_>> {
+    let Target::Conversation(id, looks) = &step.target else {
+        return None;
+    };
+    let archived = step.path.starts_with(Part::Archived.path());
+    let part = if archived {
+        Part::Archived
+    } else {
+        Part::Active
+    };
+    Some(Wanted {
+        id,
+        seen: looks.as_ref().map(|looks| (part, looks)),
+    })
 }
 
 fn at_once<'a>(patience: &'a mut Patience<'_>) -> Patience<'a> {

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use crate::model::backup::Part;
 use crate::model::error::{Kind, Result};
 use crate::model::id::ConversationId;
-use crate::model::size::{ByteSize, grouped};
+use crate::model::size::{ByteSize, counted, grouped};
 use crate::store::Store;
 use crate::store::index::{Facts, Index};
 use crate::store::looks::Looks;
@@ -254,8 +254,8 @@ fn by_number(candidates: &mut [Candidate<'_>], wishes: &Wishes, plan: &mut Plan)
     }
     if number > most {
         plan.warnings.push(format!(
-            "{} conversations stay in use, more than {}: the others are too young, in use or kept by their labels",
-            grouped(number),
+            "{} in use, more than {}: the others are kept by their labels, somebody is using them, or they are too young (see --min-age)",
+            stay(number),
             grouped(most)
         ));
     }
@@ -296,7 +296,7 @@ fn by_size(candidates: &mut [Candidate<'_>], wishes: &Wishes, plan: &mut Plan) {
     if size > most {
         let (size, most) = (ByteSize(size), ByteSize(most));
         let hint = if choice.delete {
-            "the others are too young, in use or kept by their labels"
+            "the others are kept by their labels, somebody is using them, or they are too young (see --min-age)"
         } else {
             "move the oldest to the trash, too: --delete"
         };
@@ -304,6 +304,12 @@ fn by_size(candidates: &mut [Candidate<'_>], wishes: &Wishes, plan: &mut Plan) {
             "conversations will still take about {size}, more than {most}; {hint}"
         ));
     }
+}
+
+/// `1 conversation stays`.
+fn stay(number: usize) -> String {
+    let ending = if number == 1 { "s" } else { "" };
+    format!("{} stay{ending}", counted(number, "conversation"))
 }
 
 fn by_age_in_archive(candidates: &mut [Candidate<'_>], wishes: &Wishes) {

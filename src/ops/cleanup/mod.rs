@@ -168,6 +168,8 @@ pub struct Wishes {
     pub rules: Rules,
     /// Now, where the person is.
     pub now: Zoned,
+    /// How many threads may pack.
+    pub cores: usize,
 }
 
 impl Wishes {
@@ -209,6 +211,25 @@ impl Step {
     pub fn conversation(&self) -> Option<&ConversationId> {
         match &self.target {
             Target::Conversation(id, _) => Some(id),
+            _ => None,
+        }
+    }
+
+    /// What people call it who do not know it by its path: the last part of an id, and a title.
+    /// Reads it. `None` if it is no conversation.
+    pub fn called(&self, store: &Store) -> Option<(String, String)> {
+        match &self.target {
+            Target::Conversation(id, _) => {
+                let title = match store.read(id) {
+                    Ok(loaded) => loaded.conversation.title().to_owned(),
+                    Err(_) => "(cannot be read)".to_owned(),
+                };
+                Some((id.short().to_owned(), title))
+            }
+            Target::Trashed(trashed) => {
+                let id = trashed.conversation()?.short().to_owned();
+                Some((id, trashed.title(store).unwrap_or_default()))
+            }
             _ => None,
         }
     }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::model::backup::BackupType;
 use crate::model::error::{Error, describe};
 use crate::model::size::ByteSize;
+use crate::ops::room::{self, Room};
 use crate::ops::statistics::{self, Span, Statistics};
 use crate::platform::disk::{FileKind, Open};
 use crate::platform::{Disk, process};
@@ -15,13 +16,6 @@ use crate::store::{Store, backups, gate};
 
 use super::{BACKUP, DATA_DIR, MEMORY, Outcome, PERMISSIONS, Probe, RATE, REQUESTS, Status};
 use super::{number, span};
-
-/// Below this much free space, something must be done soon.
-const LITTLE: u64 = 100_000_000;
-/// Below this much, nothing works for long.
-const NOTHING: u64 = 10_000_000;
-/// Below so many free inodes likewise.
-const FEW_FILES: u64 = 1_000;
 
 /// What is tried: one block of most file systems.
 const TRIAL: [u8; 4096] = [b'\n'; 4096];
@@ -128,10 +122,10 @@ fn space(store: &Store, probe: Probe) -> Probe {
             number(free),
         );
         let cause = format!("only {} are free on its file system", ByteSize(free));
-        probe = match free {
-            0..NOTHING => probe.unhealthy("disk-full", cause, CLEAN),
-            NOTHING..LITTLE => probe.degraded("disk-low", cause, CLEAN),
-            _ => probe,
+        probe = match room::for_bytes(&file_system) {
+            Room::None => probe.unhealthy("disk-full", cause, CLEAN),
+            Room::Little => probe.degraded("disk-low", cause, CLEAN),
+            Room::Enough => probe,
         };
     }
     if let Some(files) = file_system.free_files {
@@ -140,7 +134,7 @@ fn space(store: &Store, probe: Probe) -> Probe {
             "How many files can still be made on the file system of the data directory",
             number(files),
         );
-        if files < FEW_FILES {
+        if room::is_short_of_files(&file_system) {
             let cause = format!("only {files} more files can be made on its file system");
             probe = probe.degraded("inodes-low", cause, CLEAN);
         }
@@ -290,7 +284,10 @@ pub(super) fn backup(store: &Store, days: u32) -> Probe {
                 "the newest verified backup is {} old, and {days} days are allowed",
                 span(age)
             ),
-            format!("{MAKE}; or allow more: pachat config set health.max_backup_age_days"),
+            format!(
+                "{MAKE}; or allow more: pachat config set health.max_backup_age_days {}",
+                days.saturating_mul(2)
+            ),
         );
     }
     probe
@@ -433,7 +430,10 @@ fn rate(store: &Store, server_name: &str, per_minute: u32, logged: Option<u64>) 
         return probe.degraded(
             "rate-limit",
             "as many requests as are allowed were sent in the last minute, so further ones wait",
-            "wait a minute; or allow more: pachat config set limits.requests_per_minute",
+            format!(
+                "wait a minute; or allow more: pachat config set limits.requests_per_minute {}",
+                per_minute.saturating_mul(2)
+            ),
         );
     }
     probe
@@ -469,7 +469,10 @@ pub(super) fn memory(disk: &dyn Disk, limit: ByteSize) -> Probe {
         return probe.degraded(
             "memory-limit",
             cause,
-            "allow more with `pachat config set limits.memory_mb`, or report this",
+            format!(
+                "allow more: pachat config set limits.memory_mb {}; or report this",
+                (limit.0 / 1_000_000).saturating_mul(2)
+            ),
         );
     }
     if free < LITTLE {

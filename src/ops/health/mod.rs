@@ -357,16 +357,14 @@ fn carry_out(tasks: Vec<Task>, store: &Store, signals: &Signals) -> Result<Outco
 }
 
 fn config(config: &Config) -> Probe {
-    let file = config.file.display();
     if let Some((cause, hint)) = &config.fault {
-        let remedy = hint
-            .clone()
-            .unwrap_or_else(|| "pachat config edit".to_owned());
-        return Probe::new(CONFIG, format!("{file} cannot be used; defaults are")).unhealthy(
-            "bad-config",
-            cause,
-            remedy,
-        );
+        const ALL: &str = "see all that is wrong: pachat validate config";
+        let remedy = match hint {
+            Some(hint) => format!("{hint}; {ALL}"),
+            None => ALL.to_owned(),
+        };
+        let value = "not valid: what is wrong counts for nothing";
+        return Probe::new(CONFIG, value).unhealthy("bad-config", cause, remedy);
     }
     match config.warnings.as_slice() {
         [] => Probe::new(CONFIG, "read without a complaint"),

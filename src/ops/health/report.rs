@@ -195,7 +195,7 @@ pub(super) fn told(error: &Error) -> (String, Option<String>) {
 pub struct Report {
     /// When the look began.
     pub at: Timestamp,
-    /// In the order of [`NAMES`].
+    /// In the order of [`super::NAMES`].
     pub probes: Vec<Probe>,
     /// What the log tells, if it was looked at.
     pub statistics: Option<Statistics>,

@@ -201,7 +201,10 @@ fn answering(
                 took.as_millis(),
                 limits.response.as_millis()
             ),
-            "try again later; or allow more: pachat config set health.max_response_ms",
+            format!(
+                "try again later; or allow more: pachat config set health.max_response_ms {}",
+                limits.response.as_millis().saturating_mul(2)
+            ),
         );
     }
     if let Some(end) = account.and_then(|account| account.expires_at)

@@ -4,46 +4,22 @@
 //! a few milliseconds.
 
 use std::io;
-use std::path::Path;
-use std::time::SystemTime;
 
 use jiff::Timestamp;
 
+use crate::model::error::describe;
 use crate::model::id::ConversationId;
 use crate::model::size::{ByteSize, counted};
-use crate::platform::disk::{FileKind, LockMode, Open};
+use crate::ops::room::{ample, is_near};
+use crate::ops::usage::{self, Usage};
+use crate::platform::disk::{LockMode, Open};
 use crate::store::Store;
 
 use super::local::{is_there, nothing_yet};
 use super::{INTERRUPTED, Outcome, Probe, STORE, Thresholds, number};
 
-/// From this share of a limit on, in percent, it is worth a warning.
-const NEARLY: u64 = 80;
-
 /// How many things a message names.
 const NAMED: usize = 3;
-
-/// What is in a directory.
-#[derive(Default)]
-struct Counted {
-    files: u64,
-    bytes: u64,
-}
-
-/// What is in the data directory.
-#[derive(Default)]
-struct Survey {
-    active: Counted,
-    archived: Counted,
-    trash: Counted,
-    bytes: u64,
-    /// The largest conversation in use.
-    largest: Option<(u64, String)>,
-    /// When the conversation changed that changed last.
-    newest: Option<SystemTime>,
-    /// Side files.
-    partial: Vec<String>,
-}
 
 /// Both probes, from one look.
 pub(super) fn look(store: &Store, limits: &Thresholds) -> Outcome {
@@ -63,93 +39,46 @@ pub(super) fn look(store: &Store, limits: &Thresholds) -> Outcome {
             };
         }
     }
-    let survey = survey(store);
+    let usage = match usage::measure(store) {
+        Ok(usage) => usage,
+        Err(error) => {
+            let why = format!(
+                "the data directory cannot be measured: {}",
+                describe(&error)
+            );
+            return Outcome {
+                probes: vec![
+                    Probe::skipped(STORE, &why),
+                    Probe::skipped(INTERRUPTED, &why),
+                ],
+                ..Outcome::default()
+            };
+        }
+    };
     Outcome {
-        newest: survey
-            .newest
-            .and_then(|time| Timestamp::try_from(time).ok()),
-        probes: vec![size(&survey, limits), interrupted(store, &survey)],
+        newest: usage.newest.and_then(|time| Timestamp::try_from(time).ok()),
+        probes: vec![size(&usage, limits), interrupted(store, &usage)],
         ..Outcome::default()
     }
 }
 
-fn survey(store: &Store) -> Survey {
-    let layout = store.layout();
-    let mut survey = Survey::default();
-    survey.active = walk(store, &layout.active_dir(), |name, len, modified| {
-        if let Some(id) = name.strip_suffix(".jsonl") {
-            if survey.largest.as_ref().is_none_or(|(most, _)| len > *most) {
-                survey.largest = Some((len, id.to_owned()));
-            }
-            survey.newest = survey.newest.max(modified);
-            return true;
-        }
-        if let Some(id) = name.strip_suffix(".partial") {
-            survey.partial.push(id.to_owned());
-        }
-        false
-    });
-    let ends =
-        |end: &'static str| move |name: &str, _: u64, _: Option<SystemTime>| name.ends_with(end);
-    survey.archived = walk(store, &layout.archived_dir(), ends(".jsonl.gz"));
-    let root = layout.root();
-    survey.trash = walk(store, &root.join("conversations/trash"), |_, _, _| true);
-    // Rollback points are second names of the same files and take no room of their own.
-    let others = [
-        "attachments",
-        "backups",
-        "quarantine",
-        "logs",
-        "cache",
-        "config",
-    ];
-    let others = others.map(|name| walk(store, &root.join(name), |_, _, _| true).bytes);
-    survey.bytes = survey.active.bytes
-        + survey.archived.bytes
-        + survey.trash.bytes
-        + others.iter().sum::<u64>();
-    survey
-}
-
-/// The files of a directory: how many of those that `counts`, and how long all of them are.
-/// What cannot be looked at is told by the probe of the data directory.
-fn walk(
-    store: &Store,
-    directory: &Path,
-    mut counts: impl FnMut(&str, u64, Option<SystemTime>) -> bool,
-) -> Counted {
-    let mut counted = Counted::default();
-    for entry in store.disk().read_dir(directory).unwrap_or_default() {
-        if entry.kind != FileKind::File {
-            continue;
-        }
-        let Ok(stat) = store.disk().stat(&directory.join(&entry.name)) else {
-            continue;
-        };
-        counted.bytes += stat.len;
-        let name = entry.name.to_string_lossy();
-        counted.files += u64::from(counts(&name, stat.len, stat.modified));
-    }
-    counted
-}
-
-fn size(survey: &Survey, limits: &Thresholds) -> Probe {
+fn size(usage: &Usage, limits: &Thresholds) -> Probe {
     let conversations = counted(
-        usize::try_from(survey.active.files).unwrap_or(usize::MAX),
+        usize::try_from(usage.active.files).unwrap_or(usize::MAX),
         "conversation",
     );
-    let mut value = format!("{conversations}, {} altogether", ByteSize(survey.bytes));
-    if survey.archived.files > 0 {
-        value.push_str(&format!("; {} archived", survey.archived.files));
+    let mut value = format!("{conversations}, {} altogether", ByteSize(usage.all.bytes));
+    if usage.archived.files > 0 {
+        value.push_str(&format!("; {} archived", usage.archived.files));
     }
-    if survey.trash.files > 0 {
-        value.push_str(&format!("; {} in the trash", survey.trash.files));
+    if usage.trash.files > 0 {
+        value.push_str(&format!("; {} in the trash", usage.trash.files));
     }
     let mut probe = Probe::new(STORE, value)
         .metric(
             "store_bytes",
             "How much is in the data directory",
-            number(survey.bytes),
+            number(usage.all.bytes),
         )
         .metric(
             "store_limit_bytes",
@@ -159,7 +88,7 @@ fn size(survey: &Survey, limits: &Thresholds) -> Probe {
         .metric(
             "conversations",
             "How many conversations are in use",
-            number(survey.active.files),
+            number(usage.active.files),
         )
         .metric(
             "conversations_limit",
@@ -169,34 +98,41 @@ fn size(survey: &Survey, limits: &Thresholds) -> Probe {
         .metric(
             "conversations_archived",
             "How many conversations are archived",
-            number(survey.archived.files),
+            number(usage.archived.files),
         )
         .metric(
             "conversations_trash",
             "How many conversations are in the trash",
-            number(survey.trash.files),
+            number(usage.trash.files),
         );
-    if nearly(survey.bytes, limits.storage.0) {
+    if is_near(usage.all.bytes, limits.storage.0) {
         probe = probe.degraded(
-            full(survey.bytes, limits.storage.0, "storage-limit", "storage-nearly-full"),
-            format!("{} of {} are used", ByteSize(survey.bytes), limits.storage),
-            "see what can go: pachat cleanup --dry-run; or allow more: pachat config set limits.storage_mb",
+            full(usage.all.bytes, limits.storage.0, "storage-limit", "storage-nearly-full"),
+            format!("{} of {} are used", ByteSize(usage.all.bytes), limits.storage),
+            format!(
+                "see what can go: pachat cleanup --dry-run; or allow more: pachat config set limits.storage_mb {}",
+                ample(usage.all.bytes, limits.storage.0) / 1_000_000
+            ),
         );
     }
-    if nearly(survey.active.files, limits.conversations) {
+    if is_near(usage.active.files, limits.conversations) {
         probe = probe.degraded(
-            full(survey.active.files, limits.conversations, "too-many-conversations", "many-conversations"),
-            format!("{} of {} conversations are in use", survey.active.files, limits.conversations),
-            "archive those that rest: pachat cleanup --dry-run; or allow more: pachat config set limits.conversations",
+            full(usage.active.files, limits.conversations, "too-many-conversations", "many-conversations"),
+            format!("{} of {} conversations are in use", usage.active.files, limits.conversations),
+            format!(
+                "archive the oldest: pachat cleanup --max-count {}; or allow more: pachat config set limits.conversations {}",
+                limits.conversations / 2,
+                ample(usage.active.files, limits.conversations)
+            ),
         );
     }
-    if let Some((len, id)) = &survey.largest {
+    if let Some((len, id)) = &usage.largest {
         probe = probe.metric(
             "largest_conversation_bytes",
             "How large the largest conversation in use is",
             number(*len),
         );
-        if nearly(*len, limits.conversation.0) {
+        if is_near(*len, limits.conversation.0) {
             probe = probe.degraded(
                 full(
                     *len,
@@ -205,15 +141,14 @@ fn size(survey: &Survey, limits: &Thresholds) -> Probe {
                     "conversation-nearly-full",
                 ),
                 format!("{id} has {} of {}", ByteSize(*len), limits.conversation),
-                format!("go on in a new one; it can rest in the archive: pachat cleanup {id}"),
+                format!(
+                    "begin a new one from what matters in it: pachat export {}",
+                    id.short()
+                ),
             );
         }
     }
     probe
-}
-
-fn nearly(amount: u64, limit: u64) -> bool {
-    amount.saturating_mul(100) >= limit.saturating_mul(NEARLY)
 }
 
 fn full(amount: u64, limit: u64, over: &'static str, near: &'static str) -> &'static str {
@@ -221,16 +156,13 @@ fn full(amount: u64, limit: u64, over: &'static str, near: &'static str) -> &'st
 }
 
 /// Replies whose writer is gone. The next one who opens the conversation keeps what there is.
-fn interrupted(store: &Store, survey: &Survey) -> Probe {
+fn interrupted(store: &Store, usage: &Usage) -> Probe {
     let (mut left, mut busy) = (Vec::new(), 0);
-    for name in &survey.partial {
-        let Ok(id) = name.parse::<ConversationId>() else {
-            continue;
-        };
-        match is_at_work(store, &id) {
+    for id in &usage.partial {
+        match is_at_work(store, id) {
             Ok(true) => busy += 1,
             // It may have come to its end just now.
-            Ok(false) if store.disk().stat(&store.layout().partial(&id)).is_ok() => {
+            Ok(false) if store.disk().stat(&store.layout().partial(id)).is_ok() => {
                 left.push(id);
             }
             _ => {}
@@ -272,7 +204,7 @@ fn interrupted(store: &Store, survey: &Survey) -> Probe {
             names.join(", ")
         ),
         format!(
-            "nothing is lost; going on keeps what had arrived: pachat chat {}",
+            "nothing is lost; going on keeps what had arrived: pachat chat -C {}",
             left.first().map(ToString::to_string).unwrap_or_default()
         ),
     )

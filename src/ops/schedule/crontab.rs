@@ -150,7 +150,7 @@ mod tests {
         };
         let text = block(&[&JOBS[0]], &call);
         assert!(
-            text.contains(r"--data-dir '/a b/100\%' backup --quiet >/dev/null"),
+            text.contains(r"--data-dir '/a b/100\%' backup --quiet --if-any >/dev/null"),
             "{text}"
         );
     }

@@ -145,6 +145,11 @@ impl Machine<'_> {
 
     /// Whether files or lines of pachat's are at a scheduler. What cannot be read is none.
     pub fn holds(&self, scheduler: Scheduler) -> bool {
+        if scheduler == Scheduler::Cron {
+            // Also a block in which no job is to be recognised.
+            let crontab = self.crontab();
+            return crontab.is_ok_and(|text| matches!(crontab::current(&text), Ok(Some(_))));
+        }
         self.files(scheduler, &Call::usual()).is_ok_and(|states| {
             states
                 .values()
@@ -377,18 +382,28 @@ fn states_in(crontab: &[u8], call: &Call) -> Result<HashMap<&'static str, State>
         return Ok(HashMap::new());
     };
     let text = String::from_utf8_lossy(block);
-    let has = |job: &&Job| {
+    let lines = || text.lines().filter(|line| !line.starts_with('#'));
+    let exact = |job: &&Job| {
         let arguments = format!(" {}", job.arguments.join(" "));
-        let mut lines = text.lines().filter(|line| !line.starts_with('#'));
-        lines.any(|line| line.contains(&arguments))
+        lines().any(|line| line.contains(&arguments))
     };
-    let jobs: Vec<&'static Job> = JOBS.iter().filter(has).collect();
+    let jobs: Vec<&'static Job> = JOBS.iter().filter(exact).collect();
+    if owner == Owner::Ours && crontab::block(&jobs, call).as_bytes() == block {
+        return Ok(jobs.iter().map(|job| (job.name, State::Current)).collect());
+    }
     let state = match owner {
-        Owner::Ours if crontab::block(&jobs, call).as_bytes() == block => State::Current,
         Owner::Ours => State::Outdated,
         Owner::Edited | Owner::Foreign => State::Edited,
     };
-    Ok(jobs.iter().map(|job| (job.name, state)).collect())
+    // Another version, or a person, may have written other options.
+    let alike = |job: &&Job| {
+        lines().any(|line| {
+            let words: Vec<&str> = line.split(' ').collect();
+            job.key().all(|word| words.contains(&word))
+        })
+    };
+    let jobs = JOBS.iter().filter(alike);
+    Ok(jobs.map(|job| (job.name, state)).collect())
 }
 
 /// The error of a program that did not end well.
@@ -409,6 +424,23 @@ pub(super) fn failed(program: &str, arguments: &[&str], ended: &Ended) -> Error 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_block_of_another_version_is_recognised() {
+        let jobs: Vec<&'static Job> = JOBS.iter().collect();
+        let call = Call::usual();
+        let current = crontab::block(&jobs, &call);
+        let states = states_in(current.as_bytes(), &call).unwrap();
+        assert!(states.len() == JOBS.len() && states.values().all(|one| *one == State::Current));
+        // As if it had been written without an option that the jobs have now.
+        let older = current.replace(" --quiet", "");
+        let digest = older.find("digest ").unwrap() + "digest ".len();
+        let mut blank = older.clone();
+        blank.replace_range(digest..digest + 64, &"0".repeat(64));
+        let older = mark::seal(&blank);
+        let states = states_in(older.as_bytes(), &call).unwrap();
+        assert!(states.len() == JOBS.len() && states.values().all(|one| *one == State::Outdated));
+    }
 
     #[test]
     fn what_systemd_says_is_understood() {

@@ -417,9 +417,12 @@ fn close(store: &Store, subject: &str) -> Outcome {
     }
     Ok(match &changed[..] {
         // With its directory, or by somebody else: it is as it is to be.
-        [] => Ok("its permissions are right now".into()),
+        [] => Ok("its permissions are as they should be".into()),
         [(from, to)] => Ok(format!("mode {from:04o} is {to:04o} now")),
-        many => Ok(format!("the modes of {} files are right now", many.len())),
+        many => Ok(format!(
+            "the permissions of {} files are as they should be",
+            many.len()
+        )),
     })
 }
 

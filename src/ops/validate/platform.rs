@@ -13,6 +13,7 @@ use jiff::tz::TimeZone;
 use crate::model::error::describe;
 use crate::model::finding::{Finding, Severity};
 use crate::model::size::ByteSize;
+use crate::ops::room;
 use crate::platform::disk::{FileKind, LockMode, Open};
 use crate::platform::{Disk, Random};
 
@@ -223,7 +224,15 @@ fn look_at_disk(machine: &Machine<'_>, found: &mut Vec<Finding>) {
                 "nothing can be written to the data directory: {}",
                 describe(&error)
             ),
-            "check its owner and permissions, and the disk; or name another one with --data-dir",
+            match error.kind() {
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                    "free some space: pachat cleanup --dry-run shows what pachat can give back"
+                }
+                io::ErrorKind::NotADirectory => {
+                    "move away the file that stands there, or name another place with --data-dir"
+                }
+                _ => "check its owner and permissions, and the disk; or name another one with --data-dir",
+            },
         )),
     }
 }
@@ -235,8 +244,6 @@ fn look_at_space(
     subject: &str,
     found: &mut Vec<Finding>,
 ) -> bool {
-    /// So few files are gone in an afternoon.
-    const FEW_FILES: u64 = 1_000;
     let Ok(file_system) = machine.disk.file_system(place) else {
         return false;
     };
@@ -250,7 +257,9 @@ fn look_at_space(
         ));
         return true;
     }
-    if let Some(files) = file_system.free_files.filter(|files| *files < FEW_FILES) {
+    if let Some(files) = file_system.free_files
+        && room::is_short_of_files(&file_system)
+    {
         found.push(Finding::new(
             "platform.files",
             Severity::Warning,
@@ -350,7 +359,7 @@ impl Trial<'_> {
                 "platform.hard-links",
                 Severity::Note,
                 "the file system has no hard links, so rollback points are copies and need space and time",
-                "nothing needs to be done; `pachat config set rollback.keep` says how many are kept",
+                "nothing needs to be done; see how many are kept: pachat config get rollback.keep",
             )),
         }
     }

@@ -27,6 +27,7 @@ use crate::model::error::{Error, Result};
 use crate::model::finding::{Finding, Severity};
 use crate::model::id::ConversationId;
 use crate::model::size::ByteSize;
+use crate::ops::room::Tally;
 use crate::ops::watch::Watch;
 use crate::store::index::Index;
 use crate::store::parts::PartFile;
@@ -129,6 +130,7 @@ pub fn look(
             upkeep::stale_index("it does not say of every conversation what its file says")
         }));
         upkeep::look_at_others(store, &files.others, &mut found);
+        // What cannot be looked at has its own finding.
         counts.storage = storage(store, &files);
         let in_use = |(file, _): &&(PartFile, _)| file.part == Part::Active;
         let active = files.conversations.iter().filter(in_use).count() as u64;
@@ -165,25 +167,26 @@ fn some_files(store: &Store, ids: &[ConversationId], found: &mut Vec<Finding>) -
     files
 }
 
-/// How large everything is together. Rollback points share nearly all of their files with the
-/// store, so they are left out.
+/// How large everything is together.
 fn storage(store: &Store, files: &Files) -> u64 {
     let with_id = files.conversations.iter().chain(&files.replies);
-    let files = with_id
+    let listed = with_id
         .map(|(file, _)| file)
         .chain(&files.attachments)
         .chain(&files.others);
-    let own: u64 = files.map(|file| file.len).sum();
-    let layout = store.layout();
-    let beside = [layout.backups_dir(), layout.cache_dir()].map(|directory| {
-        let entries = store.disk().read_dir(&directory).unwrap_or_default();
-        let lengths = entries.iter().filter_map(|entry| {
-            let stat = store.disk().stat(&directory.join(&entry.name)).ok()?;
-            (stat.kind == crate::platform::disk::FileKind::File).then_some(stat.len)
-        });
-        lengths.sum::<u64>()
-    });
-    own + beside.iter().sum::<u64>()
+    let mut tally = Tally::default();
+    for file in listed {
+        tally.add(file.len, file.identity);
+    }
+    let parts = Part::ALL.map(|part| store.part_dir(part));
+    // What cannot be looked at was told by name.
+    let _ = tally.add_below(
+        store.disk(),
+        store.layout().root(),
+        &parts,
+        &mut |_, _, _| {},
+    );
+    tally.bytes()
 }
 
 /// What all the reading has told.
@@ -397,6 +400,7 @@ impl Worker<'_> {
             part: file.part,
             path: &path,
             name: &file.name,
+            len: file.len,
             id,
         };
         let mut advance = |count| self.advance(count);
@@ -459,7 +463,7 @@ impl Around<'_> {
                     "it has {size}, and the limit is {}: each request sends all of it",
                     self.limit
                 ),
-                "begin a new conversation: pachat chat; and put this one away: pachat cleanup",
+                "go on in a new conversation: pachat chat",
             ));
         }
         read.stale |= self.is_known_wrongly(file, outcome);

@@ -303,7 +303,7 @@ pub fn remove(store: &Store, backup: &Backup) -> Result<()> {
     Ok(())
 }
 
-/// Removes what the dead have left: archives in the making, and cards without an archive. The
+/// Removes what the dead have left: archives and indexes in the making, and cards without an archive. The
 /// caller holds [`lock()`].
 pub fn tidy(store: &Store) -> Result<()> {
     let directory = store.layout().backups_dir();
@@ -323,6 +323,14 @@ pub fn tidy(store: &Store) -> Result<()> {
             .disk()
             .remove_file(&path)
             .map_err(|error| Error::io("cannot remove an unfinished backup", &path, &error))?;
+    }
+    // The index is written under the same lock. What is left of one is in nobody's way.
+    let cache = store.layout().cache_dir();
+    for entry in store.disk().read_dir(&cache).unwrap_or_default() {
+        let name = entry.name.to_string_lossy();
+        if name.starts_with(".backup-") && name.ends_with(".tmp") {
+            let _ = store.disk().remove_file(&cache.join(&entry.name));
+        }
     }
     Ok(())
 }

@@ -197,17 +197,17 @@ fn octal(stat: &Stat) -> String {
 fn exposure(stat: &Stat) -> &'static str {
     let mode = stat.mode.unwrap_or_default();
     if mode & 0o002 != 0 {
-        "every user of this machine can change it"
+        "its permissions let every user of this machine change it"
     } else if mode & 0o020 != 0 {
-        "the users of its group can change it"
+        "its permissions let the users of its group change it"
     } else if mode & 0o005 != 0 {
-        "every user of this machine can read it"
+        "its permissions let every user of this machine read it"
     } else if mode & 0o050 != 0 {
-        "the users of its group can read it"
+        "its permissions let the users of its group read it"
     } else if mode & 0o077 != 0 {
-        "others than you have rights on it"
+        "its permissions give others than you rights on it"
     } else {
-        "you yourself cannot read and write it"
+        "its permissions keep you yourself from reading or writing it"
     }
 }
 

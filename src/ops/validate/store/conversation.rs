@@ -37,6 +37,8 @@ pub(super) struct Subject<'a> {
     pub path: &'a str,
     /// The name of the file.
     pub name: &'a str,
+    /// Its length when it was listed: what was added since may not be looked at.
+    pub len: u64,
     pub id: &'a ConversationId,
 }
 
@@ -104,9 +106,10 @@ pub(super) fn look(
     };
     let end = if packed {
         let mut decoder = MultiGzDecoder::new(file);
-        splitter.each(&mut decoder, |line| look.line(&line), &mut step)
+        splitter.each(&mut decoder, None, |line| look.line(&line), &mut step)
     } else {
-        splitter.each(file.as_mut(), |line| look.line(&line), &mut step)
+        let expected = Some(subject.len);
+        splitter.each(file.as_mut(), expected, |line| look.line(&line), &mut step)
     };
     match end {
         Err(error) if stopped => return Err(error),
@@ -271,7 +274,8 @@ impl<'a> Look<'a> {
                 "store.state-missing",
                 Severity::Warning,
                 format!("reply {} does not say how it ended", message.n),
-                "it counts as complete; if it may not be, ask again: pachat send -c".into(),
+                "it counts as complete; if it may not be, ask again: pachat chat -C ".to_owned()
+                    + self.subject.id.as_str(),
             );
         }
         self.time(message);

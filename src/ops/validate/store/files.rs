@@ -2,7 +2,7 @@
 //!
 //! Layer: ops. By names and `stat` alone; no file is opened.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::path::Path;
 
@@ -59,11 +59,6 @@ pub(super) fn list(store: &Store, found: &mut Vec<Finding>) -> Files {
         list_passing(store, path, &mut files, found);
     }
     look_at_top(store, found);
-    // A conversation being archived or taken back may be seen nowhere or twice: look again.
-    let mut seen = HashSet::new();
-    files
-        .conversations
-        .retain(|(file, _)| seen.insert((file.part, file.name.clone())));
     files
 }
 
@@ -97,11 +92,14 @@ fn look_at_directory(store: &Store, path: &str, found: &mut Vec<Finding>) {
     }
 }
 
-/// The entries of a directory; none if there is none.
-fn entries(store: &Store, path: &str, found: &mut Vec<Finding>) -> Vec<Entry> {
-    match store.disk().read_dir(&store.layout().root().join(path)) {
+/// The entries of a directory, each once; none if there is none.
+fn entries(store: &Store, path: &str, found: &mut Vec<Finding>) -> Vec<(Entry, io::Result<Stat>)> {
+    let directory = store.layout().root().join(path);
+    match store.disk().read_dir_stats(&directory) {
         Ok(mut entries) => {
-            entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+            entries.sort_unstable_by(|(a, _), (b, _)| a.name.cmp(&b.name));
+            // One that is renamed meanwhile may be listed twice.
+            entries.dedup_by(|(a, _), (b, _)| a.name == b.name);
             entries
         }
         Err(error)
@@ -121,11 +119,14 @@ fn entries(store: &Store, path: &str, found: &mut Vec<Finding>) -> Vec<Entry> {
 
 fn list_part(store: &Store, part: Part, files: &mut Files, found: &mut Vec<Finding>) {
     // What is in the trash has names of its own.
-    let trashed = match part {
+    let trashed: HashMap<String, Option<ConversationId>> = match part {
         Part::Trash => shelf::trashed(store).unwrap_or_default(),
         _ => Vec::new(),
-    };
-    for entry in entries(store, part.path(), found) {
+    }
+    .into_iter()
+    .map(|trashed| (trashed.name.clone(), trashed.conversation().cloned()))
+    .collect();
+    for (entry, stat) in entries(store, part.path(), found) {
         let name = match entry.name.into_string() {
             Ok(name) => name,
             Err(name) => {
@@ -138,22 +139,20 @@ fn list_part(store: &Store, part: Part, files: &mut Files, found: &mut Vec<Findi
             found.push(odd_entry(&path, entry.kind));
             continue;
         }
-        let file = match shelf::look(store, part, &name) {
-            Ok(Some(file)) => file,
-            Ok(None) => continue,
+        let file = match stat {
+            Ok(stat) => PartFile::of(part, &name, &stat),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => {
-                found.push(super::failed(&path, &error));
-                continue;
+                found.push(super::unreadable(&path, &error));
+                None
             }
         };
+        let Some(file) = file else { continue };
         let stem = |suffix: &str| name.strip_suffix(suffix).and_then(|id| id.parse().ok());
         let conversation: Option<ConversationId> = match part {
             Part::Active => stem(".jsonl"),
             Part::Archived => stem(".jsonl.gz"),
-            Part::Trash => trashed
-                .iter()
-                .find(|trashed| trashed.name == name)
-                .and_then(|trashed| trashed.conversation().cloned()),
+            Part::Trash => trashed.get(&name).cloned().flatten(),
             _ => None,
         };
         if name.starts_with('.') {
@@ -164,9 +163,7 @@ fn list_part(store: &Store, part: Part, files: &mut Files, found: &mut Vec<Findi
             files.replies.push((file, id));
         } else if part == Part::Attachments && part.accepts(&name) {
             files.attachments.push(file);
-        } else if part.accepts(&name) && part != Part::Trash
-            || trashed.iter().any(|trashed| trashed.name == name)
-        {
+        } else if part.accepts(&name) && part != Part::Trash || trashed.contains_key(&name) {
             files.others.push(file);
         } else {
             found.push(unknown(part, &path, &name));
@@ -176,7 +173,7 @@ fn list_part(store: &Store, part: Part, files: &mut Files, found: &mut Vec<Findi
 
 /// Only the files in the making of a directory whose other files are nobody's business here.
 fn list_passing(store: &Store, path: &str, files: &mut Files, found: &mut Vec<Finding>) {
-    for entry in entries(store, path, &mut Vec::new()) {
+    for (entry, _) in entries(store, path, &mut Vec::new()) {
         let name = entry.name.to_string_lossy().into_owned();
         if is_temporary(&name) && entry.kind == FileKind::File {
             let path = Path::new(path).join(&name);
@@ -191,7 +188,7 @@ fn look_at_top(store: &Store, found: &mut Vec<Finding>) {
         ("", &BTreeSet::from(TOP)),
         ("conversations", &conversations),
     ] {
-        for entry in entries(store, directory, found) {
+        for (entry, _) in entries(store, directory, found) {
             let name = entry.name.to_string_lossy().into_owned();
             if name.starts_with('.') || known.contains(&*name) {
                 continue;

@@ -34,10 +34,13 @@ pub(super) struct Splitter {
 
 impl Splitter {
     /// Gives each line that ends to `take`, and after each piece says to `advance` how many
-    /// bytes were read; what it answers may end the reading.
+    /// bytes were read; what it answers may end the reading. Of an input of `expected` bytes
+    /// no more is asked for when it has given so many: in a small file, asking for its end costs
+    /// as much as asking for its content.
     pub(super) fn each(
         &mut self,
         input: &mut dyn Read,
+        expected: Option<u64>,
         mut take: impl FnMut(Line<'_>),
         mut advance: impl FnMut(usize) -> io::Result<()>,
     ) -> io::Result<End> {
@@ -68,6 +71,9 @@ impl Splitter {
                 }
                 start = feed + 1;
                 end.torn = (filled - start) as u64;
+            }
+            if expected == Some(end.len) {
+                break;
             }
             if skipping {
                 continue;
@@ -112,7 +118,7 @@ mod tests {
             Line::Whole(line) => lines.push(Some(line.to_vec())),
             Line::TooLong => lines.push(None),
         };
-        let end = splitter.each(&mut Dripping(bytes, step), take, |_| Ok(()));
+        let end = splitter.each(&mut Dripping(bytes, step), None, take, |_| Ok(()));
         (lines, end.unwrap())
     }
 
@@ -133,6 +139,28 @@ mod tests {
             assert_eq!(split(&text, step), (whole.clone(), end), "{step}");
         }
         assert_eq!(split(b"", 1), (Vec::new(), End::default()));
+    }
+
+    #[test]
+    fn an_input_of_known_length_is_not_asked_for_its_end() {
+        struct NeverEnding<'a>(Dripping<'a>);
+        impl Read for NeverEnding<'_> {
+            fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+                match self.0.read(buffer)? {
+                    0 => Err(io::Error::other("asked for its end")),
+                    count => Ok(count),
+                }
+            }
+        }
+        let mut lines = 0;
+        let mut input = NeverEnding(Dripping(b"one\ntwo\nth", 3));
+        let mut splitter = Splitter::default();
+        let end = splitter.each(&mut input, Some(10), |_| lines += 1, |_| Ok(()));
+        assert_eq!((end.unwrap(), lines), (End { len: 10, torn: 2 }, 2));
+        // One that has grown is read on to its end.
+        let mut input = Dripping(b"one\ntwo\nthree\n", 20);
+        let end = splitter.each(&mut input, Some(10), |_| lines += 1, |_| Ok(()));
+        assert_eq!((end.unwrap(), lines), (End { len: 14, torn: 0 }, 5));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use crate::model::error::{Kind, describe};
 use crate::model::finding::{Finding, Severity};
 use crate::model::log_line::LogLine;
 use crate::model::size::{ByteSize, counted, grouped};
+use crate::ops::room::{self, Room, ample, is_near};
 use crate::platform::disk::Open;
 use crate::store::index::{Facts, Index};
 use crate::store::parts::PartFile;
@@ -20,10 +21,6 @@ use crate::store::{FORMAT, Store, partial};
 use super::conversation::Outcome;
 use super::{Counts, Limits, files};
 
-/// With less free space than this, a backup or a restore may not fit any more.
-const LITTLE: ByteSize = ByteSize::megabytes(100);
-/// From so many per cent of a limit on, somebody should know.
-const NEAR: u64 = 80;
 /// The longest line of a log that is looked at, in bytes.
 const LONGEST_LOG_LINE: u64 = 1 << 20;
 
@@ -191,7 +188,7 @@ pub(super) fn look_at_side_file(
             path,
             "it holds an interrupted reply, and its conversation is not in use",
             format!(
-                "if the conversation is archived, opening it folds the reply in: pachat send -c {id}; else keep what you need of the text and remove the file"
+                "if the conversation is archived, opening it folds the reply in: pachat chat -C {id}; else keep what you need of the text and remove the file"
             ),
         ));
     };
@@ -365,16 +362,20 @@ pub(super) fn look_at_room(
     found: &mut Vec<Finding>,
 ) {
     let root = store.layout().root();
-    if counts.storage >= near(limits.storage.0) {
+    if is_near(counts.storage, limits.storage.0) {
         found.push(Finding::new(
             "store.storage-limit",
             Severity::Warning,
             "limits.storage_mb",
             format!("the data directory has {} of {}", ByteSize(counts.storage), limits.storage),
-            "see what can go: pachat cleanup --dry-run; or allow more: pachat config set limits.storage_mb N",
+            format!(
+                "see what can go: pachat cleanup --dry-run; or allow more: pachat config set limits.storage_mb {}",
+                ample(counts.storage, limits.storage.0) / 1_000_000
+            ),
         ));
     }
-    if active >= near(limits.conversations) {
+    if is_near(active, limits.conversations) {
+        let allowed = ample(active, limits.conversations);
         let active = usize::try_from(active).unwrap_or(usize::MAX);
         let limit = usize::try_from(limits.conversations).unwrap_or(usize::MAX);
         found.push(Finding::new(
@@ -382,22 +383,24 @@ pub(super) fn look_at_room(
             Severity::Warning,
             "limits.conversations",
             format!("{} of {} are in use", counted(active, "conversation"), grouped(limit)),
-            "put away what is not used any more: pachat cleanup; or allow more: pachat config set limits.conversations N",
+            format!(
+                "archive the oldest: pachat cleanup --max-count {}; or allow more: pachat config set limits.conversations {allowed}",
+                limit / 2
+            ),
         ));
     }
-    match store.disk().file_system(root).map(|system| system.free) {
-        Ok(Some(free)) if free < LITTLE.0 => found.push(Finding::new(
+    let system = store.disk().file_system(root).unwrap_or_default();
+    // Where nothing can be written, room helps nobody; that is told of the machine.
+    if let Some(free) = system.free
+        && system.read_only != Some(true)
+        && room::for_bytes(&system) != Room::Enough
+    {
+        found.push(Finding::new(
             "store.space",
             Severity::Warning,
             root.display().to_string(),
             format!("only {} are free on this disk", ByteSize(free)),
             "free some space; what pachat can give back: pachat cleanup --dry-run",
-        )),
-        _ => {}
+        ));
     }
-}
-
-/// From where on a limit is near.
-fn near(limit: u64) -> u64 {
-    (limit / 100 * NEAR + limit % 100 * NEAR / 100).max(1)
 }
