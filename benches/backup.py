@@ -18,7 +18,7 @@ import sys
 
 import corpus
 from corpus import STORES
-from run import WORK, Bench, arguments_of, described, median, versions, write
+from run import WORK, Bench, arguments_of, measure_all, median, versions, write
 
 
 class Backups(Bench):
@@ -224,14 +224,7 @@ def main():
         "i": bench.first, "j": bench.first, "k": bench.first, "l": bench.again, "m": bench.again,
         "n": bench.listing, "o": bench.restoring, "p": bench.points,
     }  # fmt: skip
-    try:
-        bench.begin()
-        about = described()
-        chosen = [part for letter, part in parts.items() if letter in arguments.only]
-        for part in dict.fromkeys(chosen):
-            part()
-    finally:
-        bench.stop()
+    about = measure_all(bench, parts, arguments.only)
     about += "; " + versions("tar", "gzip", "age", "restic", "borg")
     write(bench, about, "backup results", arguments.write)
 

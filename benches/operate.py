@@ -14,7 +14,7 @@ import sys
 
 import corpus
 from corpus import STORES
-from run import WORK, Bench, arguments_of, described, median, versions, write
+from run import WORK, Bench, arguments_of, measure_all, median, versions, write
 
 
 class Operating(Bench):
@@ -103,14 +103,7 @@ def main():
             sys.exit(f"{tool} is not installed")
     bench = Operating(arguments.binary.resolve(), arguments.quick)
     parts = {"r": bench.health, "s": bench.validate, "t": bench.cleanup, "u": bench.cleanup}
-    try:
-        bench.begin()
-        about = described()
-        chosen = [part for letter, part in parts.items() if letter in arguments.only]
-        for part in dict.fromkeys(chosen):
-            part()
-    finally:
-        bench.stop()
+    about = measure_all(bench, parts, arguments.only)
     write(bench, about + "; " + versions("jq", "gzip"), "operating results", arguments.write)
 
 

@@ -70,6 +70,10 @@ class Bench:
         self.server = subprocess.Popen([WORK / "server"], stdout=subprocess.PIPE)
         self.port = int(self.server.stdout.readline())
 
+    def begin(self):
+        """What the rows need besides; more in the other scripts."""
+        self.start()
+
     def stop(self):
         self.server.kill()
         self.server.wait()
@@ -343,6 +347,18 @@ def arguments_of(about, letters):
     return parser.parse_args()
 
 
+def measure_all(bench, parts, letters):
+    """Takes the rows of these letters, each part once; what the figures were taken on."""
+    try:
+        bench.begin()
+        about = described()
+        for part in dict.fromkeys(part for letter, part in parts.items() if letter in letters):
+            part()
+    finally:
+        bench.stop()
+    return about
+
+
 def write(bench, about, mark, into_page):
     """Prints the table, or puts it between two marks of the page."""
     head = "| | what : yardstick | yardstick | pachat | ratio | bar | |\n|---|---|--:|--:|--:|--:|---|\n"
@@ -361,19 +377,12 @@ def write(bench, about, mark, into_page):
 def main():
     arguments = arguments_of(__doc__, "abcdefgh")
     bench = Bench(arguments.binary.resolve(), arguments.quick)
-    bench.start()
     parts = {
         "a": bench.starting, "b": bench.starting, "c": bench.one_shot, "d": bench.burst,
         "e": bench.first_piece, "f": bench.long_conversation, "g": bench.interrupt,
         "h": bench.parser,
     }  # fmt: skip
-    try:
-        about = described()
-        chosen = [part for letter, part in parts.items() if letter in arguments.only]
-        for part in dict.fromkeys(chosen):
-            part()
-    finally:
-        bench.stop()
+    about = measure_all(bench, parts, arguments.only)
     write(bench, about, "results", arguments.write)
 
 

@@ -14,7 +14,7 @@ use crate::platform::disk::Open;
 use crate::store::Store;
 use crate::store::read::Scope;
 
-use super::room::{ample, is_near};
+use super::room::{ample, is_near, remedy_for_conversations};
 use super::usage;
 
 /// How long a measurement is believed while there is much room, in seconds.
@@ -47,11 +47,7 @@ pub fn check_new(store: &Store, limits: &Limits) -> Result<Option<String>> {
                     grouped(count),
                     limits.conversations
                 ))
-                .hint(format!(
-                    "archive the oldest: pachat cleanup --max-count {}; or allow more: pachat config set limits.conversations {}",
-                    limits.conversations / 2,
-                    ample(count as u64, limits.conversations)
-                )),
+                .hint(remedy_for_conversations(count as u64, limits.conversations)),
         );
     }
     if is_near(count as u64, limits.conversations) {

@@ -34,6 +34,23 @@ pub fn ample(used: u64, limit: u64) -> u64 {
     used.max(limit).saturating_mul(2)
 }
 
+/// What helps where there are too many conversations in use.
+pub fn remedy_for_conversations(used: u64, limit: u64) -> String {
+    format!(
+        "archive the oldest: pachat cleanup --max-count {}; or allow more: pachat config set limits.conversations {}",
+        limit / 2,
+        ample(used, limit)
+    )
+}
+
+/// What helps where the data directory is too large, in bytes.
+pub fn remedy_for_storage(used: u64, limit: u64) -> String {
+    format!(
+        "see what can go: pachat cleanup --dry-run; or allow more: pachat config set limits.storage_mb {}",
+        ample(used, limit) / 1_000_000
+    )
+}
+
 /// How much room a file system has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Room {

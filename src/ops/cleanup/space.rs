@@ -50,7 +50,7 @@ pub fn remarks(usage: &Usage, system: FileSystem, limits: &Limits) -> Vec<Remark
         bytes,
         storage,
         format!(
-            "the data directory takes {} of {}; make room: pachat cleanup --empty-trash",
+            "the data directory takes {} of {}; see what can go: pachat cleanup --dry-run",
             ByteSize(bytes),
             ByteSize(storage)
         ),

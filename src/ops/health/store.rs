@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use crate::model::error::describe;
 use crate::model::id::ConversationId;
 use crate::model::size::{ByteSize, counted};
-use crate::ops::room::{ample, is_near};
+use crate::ops::room::{is_near, remedy_for_conversations, remedy_for_storage};
 use crate::ops::usage::{self, Usage};
 use crate::platform::disk::{LockMode, Open};
 use crate::store::Store;
@@ -107,23 +107,33 @@ fn size(usage: &Usage, limits: &Thresholds) -> Probe {
         );
     if is_near(usage.all.bytes, limits.storage.0) {
         probe = probe.degraded(
-            full(usage.all.bytes, limits.storage.0, "storage-limit", "storage-nearly-full"),
-            format!("{} of {} are used", ByteSize(usage.all.bytes), limits.storage),
-            format!(
-                "see what can go: pachat cleanup --dry-run; or allow more: pachat config set limits.storage_mb {}",
-                ample(usage.all.bytes, limits.storage.0) / 1_000_000
+            full(
+                usage.all.bytes,
+                limits.storage.0,
+                "storage-limit",
+                "storage-nearly-full",
             ),
+            format!(
+                "{} of {} are used",
+                ByteSize(usage.all.bytes),
+                limits.storage
+            ),
+            remedy_for_storage(usage.all.bytes, limits.storage.0),
         );
     }
     if is_near(usage.active.files, limits.conversations) {
         probe = probe.degraded(
-            full(usage.active.files, limits.conversations, "too-many-conversations", "many-conversations"),
-            format!("{} of {} conversations are in use", usage.active.files, limits.conversations),
-            format!(
-                "archive the oldest: pachat cleanup --max-count {}; or allow more: pachat config set limits.conversations {}",
-                limits.conversations / 2,
-                ample(usage.active.files, limits.conversations)
+            full(
+                usage.active.files,
+                limits.conversations,
+                "too-many-conversations",
+                "many-conversations",
             ),
+            format!(
+                "{} of {} conversations are in use",
+                usage.active.files, limits.conversations
+            ),
+            remedy_for_conversations(usage.active.files, limits.conversations),
         );
     }
     if let Some((len, id)) = &usage.largest {

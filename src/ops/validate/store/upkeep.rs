@@ -12,7 +12,7 @@ use crate::model::error::{Kind, describe};
 use crate::model::finding::{Finding, Severity};
 use crate::model::log_line::LogLine;
 use crate::model::size::{ByteSize, counted, grouped};
-use crate::ops::room::{self, Room, ample, is_near};
+use crate::ops::room::{self, Room, is_near, remedy_for_conversations, remedy_for_storage};
 use crate::platform::disk::Open;
 use crate::store::index::{Facts, Index};
 use crate::store::parts::PartFile;
@@ -367,26 +367,28 @@ pub(super) fn look_at_room(
             "store.storage-limit",
             Severity::Warning,
             "limits.storage_mb",
-            format!("the data directory has {} of {}", ByteSize(counts.storage), limits.storage),
             format!(
-                "see what can go: pachat cleanup --dry-run; or allow more: pachat config set limits.storage_mb {}",
-                ample(counts.storage, limits.storage.0) / 1_000_000
+                "the data directory has {} of {}",
+                ByteSize(counts.storage),
+                limits.storage
             ),
+            remedy_for_storage(counts.storage, limits.storage.0),
         ));
     }
     if is_near(active, limits.conversations) {
-        let allowed = ample(active, limits.conversations);
+        let remedy = remedy_for_conversations(active, limits.conversations);
         let active = usize::try_from(active).unwrap_or(usize::MAX);
         let limit = usize::try_from(limits.conversations).unwrap_or(usize::MAX);
         found.push(Finding::new(
             "store.count-limit",
             Severity::Warning,
             "limits.conversations",
-            format!("{} of {} are in use", counted(active, "conversation"), grouped(limit)),
             format!(
-                "archive the oldest: pachat cleanup --max-count {}; or allow more: pachat config set limits.conversations {allowed}",
-                limit / 2
+                "{} of {} are in use",
+                counted(active, "conversation"),
+                grouped(limit)
             ),
+            remedy,
         ));
     }
     let system = store.disk().file_system(root).unwrap_or_default();
