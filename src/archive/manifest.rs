@@ -150,7 +150,10 @@ impl Manifest {
         files.sort_unstable_by(|one, other| one.path.cmp(&other.path));
         let mut hasher = Hasher::default();
         for file in files {
-            hasher.update(format!("{}  {}\n", file.sha256, file.path).as_bytes());
+            hasher.update(&file.sha256.digits());
+            hasher.update(b"  ");
+            hasher.update(file.path.as_str().as_bytes());
+            hasher.update(b"\n");
         }
         hasher.finish()
     }
