@@ -8,7 +8,7 @@
 
 use std::collections::HashSet;
 use std::io::{self, SeekFrom};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use crate::model::backup::{Hasher, Part, Sha256};
@@ -93,8 +93,7 @@ impl Store {
         for part in Part::ALL.into_iter().filter(|part| parts.contains(part)) {
             let moves = moving && both.contains(&part) || trash && part == Part::Trash;
             if !moves {
-                let listed = self.listed(part, &mut found.foreign)?;
-                self.add(part, listed, &mut found)?;
+                self.add_listed(part, Vec::new(), &mut found)?;
             }
         }
         match (moving, trash) {
@@ -117,12 +116,9 @@ impl Store {
     /// is in use by the second look; what is put away after it was seen in use is found gone,
     /// and then in the archive.
     fn add_conversations(&self, found: &mut Inventory) -> Result<()> {
-        let mut active = self.listed(Part::Active, &mut found.foreign)?;
+        let active = self.listed(Part::Active, &mut found.foreign)?;
         let mut archived = self.listed(Part::Archived, &mut found.foreign)?;
-        active.extend(self.listed(Part::Active, &mut found.foreign)?);
-        active.sort_unstable();
-        active.dedup();
-        let gone = self.add(Part::Active, active, found)?;
+        let gone = self.add_listed(Part::Active, active, found)?;
         archived.extend(
             gone.iter()
                 .filter_map(|name| renamed(name, ".jsonl", ".jsonl.gz")),
@@ -152,12 +148,9 @@ impl Store {
     /// deleted while it is listed is in the trash by the second look; what is taken back after
     /// it was seen there is found gone, and then where it came from.
     fn add_conversations_and_trash(&self, found: &mut Inventory) -> Result<()> {
-        let mut trash = self.listed(Part::Trash, &mut found.foreign)?;
+        let trash = self.listed(Part::Trash, &mut found.foreign)?;
         self.add_conversations(found)?;
-        trash.extend(self.listed(Part::Trash, &mut found.foreign)?);
-        trash.sort_unstable();
-        trash.dedup();
-        let gone = self.add(Part::Trash, trash, found)?;
+        let gone = self.add_listed(Part::Trash, trash, found)?;
         for part in [Part::Active, Part::Archived] {
             let back = gone.iter().filter_map(|name| name.split_once('.'));
             let back = back.filter(|(_, name)| part.accepts(name));
@@ -168,22 +161,47 @@ impl Store {
 
     /// The names in a part that pachat knows; the others are foreign.
     fn listed(&self, part: Part, foreign: &mut Vec<String>) -> Result<Vec<String>> {
-        let directory = self.part_dir(part);
-        let entries = match self.disk().read_dir(&directory) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            other => {
-                other.map_err(|error| Error::io("cannot list the files", &directory, &error))?
-            }
-        };
-        let mut names = Vec::new();
-        for entry in entries.into_iter().filter(|entry| !is_passing(entry)) {
-            match entry.name.into_string() {
-                Ok(name) if entry.kind == FileKind::File && part.accepts(&name) => names.push(name),
-                Ok(name) => foreign.push(format!("{}/{name}", part.path())),
-                Err(name) => foreign.push(format!("{}/{}", part.path(), name.to_string_lossy())),
+        let entries = self.read_part(part, |directory| self.disk().read_dir(directory))?;
+        let known = entries
+            .into_iter()
+            .filter_map(|entry| known(part, entry, foreign));
+        Ok(known.collect())
+    }
+
+    /// Lists a part and adds its files, and those of these `names` that were there before; the
+    /// names that are gone.
+    fn add_listed(
+        &self,
+        part: Part,
+        mut names: Vec<String>,
+        found: &mut Inventory,
+    ) -> Result<Vec<String>> {
+        let mut gone = Vec::new();
+        let entries = self.read_part(part, |directory| self.disk().read_dir_stats(directory))?;
+        let mut listed = Vec::with_capacity(entries.len());
+        for (entry, stat) in entries {
+            if let Some(name) = known(part, entry, &mut found.foreign) {
+                listed.push(name.clone());
+                self.add_file(part, name, stat, found, &mut gone)?;
             }
         }
-        Ok(names)
+        listed.sort_unstable();
+        names.retain(|name| listed.binary_search(name).is_err());
+        gone.extend(self.add(part, names, found)?);
+        Ok(gone)
+    }
+
+    /// Reads the directory of a part; one that does not exist is empty.
+    fn read_part<T>(
+        &self,
+        part: Part,
+        read: impl FnOnce(&Path) -> io::Result<Vec<T>>,
+    ) -> Result<Vec<T>> {
+        let directory = self.part_dir(part);
+        match read(&directory) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            other => other.map_err(|error| Error::io("cannot list the files", &directory, &error)),
+        }
     }
 
     /// Adds the files of these names; the names that are gone.
@@ -191,21 +209,36 @@ impl Store {
         let mut gone = Vec::new();
         let directory = self.part_dir(part);
         for name in names {
-            let path = directory.join(&name);
-            match self.disk().stat(&path) {
-                Ok(stat) if stat.kind == FileKind::File => found.files.push(PartFile {
-                    part,
-                    name,
-                    len: stat.len,
-                    modified: stat.modified,
-                    identity: stat.identity,
-                }),
-                Ok(_) => found.foreign.push(format!("{}/{name}", part.path())),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => gone.push(name),
-                Err(error) => return Err(Error::io("cannot look at a file", &path, &error)),
-            }
+            let stat = self.disk().stat(&directory.join(&name));
+            self.add_file(part, name, stat, found, &mut gone)?;
         }
         Ok(gone)
+    }
+
+    fn add_file(
+        &self,
+        part: Part,
+        name: String,
+        stat: io::Result<Stat>,
+        found: &mut Inventory,
+        gone: &mut Vec<String>,
+    ) -> Result<()> {
+        match stat {
+            Ok(stat) if stat.kind == FileKind::File => found.files.push(PartFile {
+                part,
+                name,
+                len: stat.len,
+                modified: stat.modified,
+                identity: stat.identity,
+            }),
+            Ok(_) => found.foreign.push(format!("{}/{name}", part.path())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => gone.push(name),
+            Err(error) => {
+                let path = self.part_file(part, &name);
+                return Err(Error::io("cannot look at a file", &path, &error));
+            }
+        }
+        Ok(())
     }
 
     /// Reads a file; `None` if it is gone.
@@ -223,6 +256,20 @@ impl Store {
             Err(error) => Err(cannot(error)),
         }
     }
+}
+
+/// The name of an entry that pachat knows; others are foreign, if they are there to stay.
+fn known(part: Part, entry: Entry, foreign: &mut Vec<String>) -> Option<String> {
+    if is_passing(&entry) {
+        return None;
+    }
+    let is_file = entry.kind == FileKind::File;
+    match entry.name.into_string() {
+        Ok(name) if is_file && part.accepts(&name) => return Some(name),
+        Ok(name) => foreign.push(format!("{}/{name}", part.path())),
+        Err(name) => foreign.push(format!("{}/{}", part.path(), name.to_string_lossy())),
+    }
+    None
 }
 
 /// Whether an entry is in a part only while somebody writes something else.
