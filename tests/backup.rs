@@ -256,7 +256,7 @@ fn a_full_backup_does_not_count_its_own_line_in_the_log_as_news() {
 #[test]
 fn a_backup_that_copies_from_the_last_one_is_the_same_as_one_made_anew() {
     let sandbox = sandbox();
-    // Enough for several members, of text that does not pack to nothing.
+    // Enough for many segments, of text that does not pack to nothing.
     let random = TestRandom::new(7);
     for n in 0..6 {
         let id = format!("20260820-08000{n}-7k2m9q");
@@ -324,7 +324,7 @@ fn a_file_that_changed_just_now_is_read_again() {
 
 const TWINS: [&str; 2] = ["20260820-080000-7k2m9q", "20260820-080001-7k2m9q"];
 
-/// Makes a backup of two large conversations, and an index that takes each member for another.
+/// Makes a backup of two large conversations, and an index that takes each segment for another.
 fn confused(sandbox: &Sandbox, honest: bool) -> PathBuf {
     for (id, letter) in TWINS.iter().zip(["a", "b"]) {
         let text = letter.repeat(900_000);
@@ -335,11 +335,11 @@ fn confused(sandbox: &Sandbox, honest: bool) -> PathBuf {
     let text = fs::read_to_string(&path).unwrap();
     let lines: Vec<&str> = text.lines().collect();
     let mut head: Value = serde_json::from_str(lines[0]).unwrap();
-    let members = head["archive"]["members"].as_array_mut().unwrap();
-    let keys: Vec<Value> = members.iter().map(|member| member["key"].clone()).collect();
+    let segments = head["archive"]["segments"].as_array_mut().unwrap();
+    let keys: Vec<Value> = segments.iter().map(|one| one["key"].clone()).collect();
     assert!(keys.len() > 2, "{keys:?}");
-    for (member, key) in members.iter_mut().zip(keys.iter().rev()) {
-        member["key"] = key.clone();
+    for (segment, key) in segments.iter_mut().zip(keys.iter().rev()) {
+        segment["key"] = key.clone();
     }
     let mut text = format!("{head}\n");
     for line in &lines[1..lines.len() - 1] {

@@ -337,7 +337,7 @@ fn what_does_not_verify_is_not_kept() {
 #[test]
 fn a_copy_that_changes_on_its_way_to_the_disk_is_noticed() {
     let prepared = prepared();
-    // A large file, whose members are copied.
+    // A large file, whose segments are copied.
     let id = "20260819-080000-7k2m9q";
     write(&prepared, id);
     let path = Path::new(ROOT).join(format!("conversations/active/{id}.jsonl"));

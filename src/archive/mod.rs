@@ -3,8 +3,9 @@
 //! An archive is a tar archive, gzipped, perhaps sealed with age. Its first entry is
 //! `MANIFEST.json`, which names every file with its size and SHA-256; the directories and
 //! files follow, sorted, with fixed owners and times. The gzip file is a sequence of members,
-//! each of which can be unpacked, checked and copied by itself, and which together are what
-//! `tar xzf` reads.
+//! each of which can be unpacked and checked by itself, and which together are what `tar xzf`
+//! reads; what they are made of, so that an archive can copy from the one before, [`segment`]
+//! says.
 //!
 //! Promise of [`read`]: it accepts what [`write`](mod@write) writes, and what `tar` and `gzip` make of the
 //! same files, and nothing else; whatever it refuses, it names the rule.
@@ -13,6 +14,7 @@ pub mod manifest;
 pub mod path;
 pub mod read;
 pub mod seal;
+pub mod segment;
 pub mod write;
 
 use std::fmt;

@@ -22,11 +22,11 @@
 
 mod gzip;
 mod header;
+mod rest;
 mod tar;
 
 use std::collections::HashMap;
 use std::io::Read;
-use std::ops::Range;
 
 use crate::model::backup::Hasher;
 use crate::model::error::{Error, Result};
@@ -34,7 +34,10 @@ use crate::model::error::{Error, Result};
 use super::Refusal;
 use super::manifest::{self, Entry, Manifest};
 use super::path::{ArchivePath, check_directory};
+use super::segment::{Copied, Outline};
+use gzip::Gunzip;
 use header::{Header, Kind};
+use rest::Rest;
 use tar::Tar;
 
 /// Where the files of an archive go. Nothing that arrives has been proven before
@@ -75,22 +78,40 @@ impl Sink for Nowhere {
 /// out of an age file. What breaks a rule is an error of kind `Malformed`, made of a
 /// [`Refusal`]; a failure of the input is one of kind `Io`; errors of the sink pass through.
 pub fn read(input: &mut dyn Read, sealed: bool, sink: &mut dyn Sink) -> Result<Manifest> {
-    read_rest(input, sealed, &[], sink)
+    entries(&mut Gunzip::new(input, sealed), sealed, &[], sink)
 }
 
-/// Reads what is left of an archive from which whole entries were taken out: those of these
-/// files, by their numbers in the manifest, sorted. All rules hold for the rest; none of these
-/// files may be in it.
-pub fn read_rest(
-    input: &mut dyn Read,
+/// Reads an archive that was just written, as `outline` says, and not sealed: what was copied is
+/// compared, everything else read as by [`read`]. All rules hold for the rest; none of the
+/// copied files may be in it. An error of kind `Malformed` means that it is not what was
+/// written.
+pub fn read_back(input: &mut dyn Read, outline: &Outline, sink: &mut dyn Sink) -> Result<Manifest> {
+    if outline.copied.is_empty() {
+        return read(input, false, sink);
+    }
+    entries(&mut Rest::new(input, outline), false, &outline.copied, sink)
+}
+
+/// Where the bytes of a tar archive come from.
+trait Unpacked {
+    /// Takes at most `most` bytes; none only at the end.
+    fn take(&mut self, most: usize) -> Result<&[u8]>;
+
+    /// The end of the archive has been read: only padding may follow.
+    fn close(&mut self);
+}
+
+/// Reads the entries of an archive without those that were copied.
+fn entries(
+    unpacked: &mut dyn Unpacked,
     sealed: bool,
-    without: &[Range<usize>],
+    copied: &[Copied],
     sink: &mut dyn Sink,
 ) -> Result<Manifest> {
-    let mut tar = Tar::new(input, sealed);
+    let mut tar = Tar::new(unpacked);
     let manifest = read_manifest(&mut tar, sealed)?;
     sink.manifest(&manifest)?;
-    let mut expected = Expected::new(&manifest, sealed, without);
+    let mut expected = Expected::new(&manifest, sealed, copied);
     while let Some(header) = tar.next()? {
         if header.kind == Kind::Directory {
             expected.directory(&header)?;
@@ -166,11 +187,11 @@ struct Expected<'a> {
 }
 
 impl<'a> Expected<'a> {
-    fn new(manifest: &'a Manifest, sealed: bool, without: &[Range<usize>]) -> Self {
-        let mut without = without.iter().peekable();
+    fn new(manifest: &'a Manifest, sealed: bool, copied: &[Copied]) -> Self {
+        let mut copied = copied.iter().map(|run| &run.files).peekable();
         let mut expected = |number: usize| {
-            while without.next_if(|range| range.end <= number).is_some() {}
-            without.peek().is_none_or(|range| number < range.start)
+            while copied.next_if(|files| files.end <= number).is_some() {}
+            copied.peek().is_none_or(|files| number < files.start)
         };
         let files = manifest.files.iter().enumerate();
         let files = files.filter(|(number, _)| expected(*number));

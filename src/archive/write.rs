@@ -1,87 +1,63 @@
-//! Writing an archive: members of at most a mebibyte, packed on all cores, in order.
+//! Writing an archive: segments of some 64 KiB at most, packed on all cores, in order.
 //!
-//! The output depends on nothing but the manifest and the files: not on the number of cores,
-//! not on the time. Where an earlier archive has a member of the same files, its packed bytes
-//! are copied, and the files are not even read. At any time a handful of members are in
-//! memory, however large the files are.
+//! The text and where it is cut depend on nothing but the manifest and the files: not on the
+//! number of cores, not on the time. Where an earlier archive has a segment of the same text after the same
+//! window, its packed bytes are copied, and its files are not even read. At any time a handful
+//! of segments are in memory, however large the files are.
 
+mod order;
 mod pack;
 mod plan;
 
-use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::ops::Range;
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
-
 use crate::model::backup::{Hasher, Sha256};
 use crate::model::error::{Error, Kind, Result};
 
-use super::cannot_write;
 use super::manifest::{self, Entry, Manifest};
+use super::segment::{Copied, Outline, Segment, WINDOW};
+use order::{InOrder, Waiting};
 use pack::{Packed, Packer, Promise};
-use plan::{Content, Layout};
+use plan::{Content, Cut, Layout};
+
+/// The most windows that are remembered for reading an archive back without what was copied:
+/// 4 MiB. Where more runs of segments are new, reading all of it costs little more.
+const MOST_WINDOWS: usize = 128;
 
 /// Where the bytes of files come from.
 pub trait Source {
-    /// The file's content: as many bytes as the manifest says. `None` if the file is gone.
+    /// The file's content from this byte on: as many bytes as the manifest says. `None` if the
+    /// file is gone.
     fn open(&mut self, entry: &Entry) -> Result<Option<Box<dyn Read>>>;
 
-    /// Called after each member with the bytes of files that it holds; an error ends the
+    /// Called after each segment with the bytes of files that it holds; an error ends the
     /// writing.
     fn advance(&mut self, bytes: u64) -> Result<()>;
 }
 
-/// A member of an archive that exists already and was verified.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Member {
-    /// What is packed in it: a digest of the manifest's lines about it.
-    pub key: Sha256,
-    /// Where it begins in the (unsealed) archive, in bytes.
-    pub offset: u64,
-    /// How long it is, in bytes.
-    pub len: u64,
-    /// The digest of its packed bytes.
-    pub packed: Sha256,
-}
-
-/// Packed members of an earlier archive.
+/// Packed segments of an earlier archive.
 pub trait Earlier {
-    /// The packed bytes of the member with this key, if there is one and its digest is right;
-    /// and that digest.
-    fn find(&mut self, key: Sha256) -> Option<(Vec<u8>, Sha256)>;
+    /// The segment with this key, if there is one, and its packed bytes. Reading the new archive
+    /// back tells whether they still are what they were.
+    fn find(&mut self, key: Sha256) -> Option<(&Segment, Vec<u8>)>;
 }
 
 /// No earlier archive.
 pub struct Nothing;
 
 impl Earlier for Nothing {
-    fn find(&mut self, _key: Sha256) -> Option<(Vec<u8>, Sha256)> {
+    fn find(&mut self, _key: Sha256) -> Option<(&Segment, Vec<u8>)> {
         None
     }
-}
-
-/// Whole files whose packed bytes were copied from an earlier archive.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Copied {
-    /// The files, by their numbers in the manifest.
-    pub files: Range<usize>,
-    /// The members, by their numbers, that hold the entries of these files and nothing else.
-    pub members: Range<usize>,
 }
 
 /// What came of writing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Written {
     /// The archive is whole.
-    Whole {
-        /// Its members.
-        members: Vec<Member>,
-        /// Those that were copied and hold whole files, in order. Without them, what is left is
-        /// an archive that lacks these files and nothing else.
-        copied: Vec<Copied>,
-    },
+    Whole(Outline),
     /// This file is no longer what the manifest says: the output is worthless.
     Changed(Entry),
 }
@@ -108,49 +84,60 @@ pub fn write(
             earlier,
             packer: &packer,
             large: None,
+            window: None,
             kept: Vec::new(),
-            out: InOrder {
-                out,
-                waiting: VecDeque::new(),
-                room: cores.max(1),
-                offset: 0,
-                members: Vec::new(),
-            },
+            windows: Vec::new(),
+            out: InOrder::new(out, cores),
         };
-        let contents = layout.contents();
-        for content in &contents {
-            if let Some(changed) = writer.member(*content)? {
+        let cuts = layout.cuts();
+        for cut in &cuts {
+            if let Some(changed) = writer.segment(*cut)? {
                 return Ok(Written::Changed(changed.clone()));
             }
         }
-        writer.out.write_all(writer.source, writer.packer)?;
-        Ok(Written::Whole {
-            members: writer.out.members,
-            copied: whole_files(&contents, &writer.kept),
-        })
+        writer.out.finish(writer.source, writer.packer)?;
+        let copied = copied(&cuts, &writer.kept, &writer.windows);
+        Ok(Written::Whole(Outline {
+            segments: writer.out.into_segments(),
+            windows: if copied.is_empty() {
+                Vec::new()
+            } else {
+                writer.windows
+            },
+            copied,
+        }))
     })
 }
 
-/// The members that were copied and hold whole files; `kept` says which were copied. Of a large
-/// file none counts unless all do.
-fn whole_files(contents: &[Content], kept: &[bool]) -> Vec<Copied> {
+/// The segments that were copied and hold whole files; `kept` says which were copied. Of a file
+/// in pieces none counts unless all do. None counts where a `window` is missing that it takes to
+/// read the others.
+fn copied(cuts: &[Cut], kept: &[bool], windows: &[(usize, Vec<u8>)]) -> Vec<Copied> {
     let mut copied = Vec::new();
-    for (number, content) in contents.iter().enumerate() {
-        let (files, count) = match *content {
+    let mut after_copy = None;
+    for (number, cut) in cuts.iter().enumerate() {
+        let (files, count) = match cut.content {
             Content::Files { first, end } => (first..end, 1),
-            Content::Header { file } => {
-                let pieces = contents[number + 1..].iter();
-                let pieces = pieces.take_while(|next| matches!(next, Content::Piece { .. }));
-                (file..file + 1, 1 + pieces.count())
+            Content::Piece { file, from: 0, .. } => {
+                let pieces = cuts[number..].iter();
+                let same = |next: &&Cut| matches!(next.content, Content::Piece { file: other, .. } if other == file);
+                (file..file + 1, pieces.take_while(same).count())
             }
-            Content::Manifest { .. } | Content::Piece { .. } | Content::End => continue,
+            Content::Manifest { .. } | Content::Piece { .. } | Content::End => (0..0, 0),
         };
-        let members = number..number + count;
-        if kept[members.clone()].iter().all(|kept| *kept) {
-            copied.push(Copied { files, members });
+        let segments = number..number + count;
+        if count > 0 && kept[segments.clone()].iter().all(|kept| *kept) {
+            after_copy = Some(segments.end);
+            copied.push(Copied { files, segments });
+        } else if after_copy == Some(number) && !cut.first && !knows(windows, number) {
+            return Vec::new();
         }
     }
     copied
+}
+
+fn knows(windows: &[(usize, Vec<u8>)], number: usize) -> bool {
+    windows.binary_search_by_key(&number, |(at, _)| *at).is_ok()
 }
 
 /// The text of the manifest, if its archive could be read back.
@@ -186,14 +173,19 @@ struct Writer<'a> {
     source: &'a mut dyn Source,
     earlier: &'a mut dyn Earlier,
     packer: &'a Packer<'a>,
-    /// The large file of which a piece had to be read.
+    /// The file of which a piece had to be read.
     large: Option<Large>,
-    /// Of each member so far, whether it was copied.
+    /// The window of the next segment; `None` where it was not read, because what is in it was
+    /// copied.
+    window: Option<Vec<u8>>,
+    /// Of each segment so far, whether it was copied.
     kept: Vec<bool>,
+    /// The windows that had to be read.
+    windows: Vec<(usize, Vec<u8>)>,
     out: InOrder<'a>,
 }
 
-/// A large file that is being read: from its beginning, because its digest is to be proven.
+/// A file that is being read in pieces: from its beginning, because its digest is to be proven.
 struct Large {
     file: Box<dyn Read>,
     hasher: Hasher,
@@ -201,11 +193,15 @@ struct Large {
 }
 
 impl<'a> Writer<'a> {
-    /// Makes one member, or names the file that changed.
-    fn member(&mut self, content: Content) -> Result<Option<&'a Entry>> {
-        let key = self.layout.key(content);
+    /// Makes one segment, or names the file that changed.
+    fn segment(&mut self, cut: Cut) -> Result<Option<&'a Entry>> {
+        let Cut { content, first, .. } = cut;
+        if first {
+            self.window = Some(Vec::new());
+        }
+        let key = self.layout.key(cut);
         let worth_finding = match content {
-            Content::Files { .. } | Content::Header { .. } => true,
+            Content::Files { .. } | Content::Piece { from: 0, .. } => true,
             // Once a piece had to be read, all the rest must be: the digest is that of the
             // whole.
             Content::Piece { .. } => self.large.is_none(),
@@ -217,94 +213,149 @@ impl<'a> Writer<'a> {
         } else {
             None
         };
-        self.kept.push(found.is_some());
-        let packed = if let Some((bytes, digest)) = found {
-            Promise::Kept(Packed { bytes, digest })
+        let packed = if let Some((segment, bytes)) = found {
+            self.kept.push(true);
+            self.window = None;
+            Promise::Kept(Packed {
+                bytes,
+                digest: segment.packed,
+                crc: segment.crc,
+            })
         } else {
-            let mut plain = self.packer.buffer(self.layout.plain_len(content));
-            if let Some(changed) = self.fill(content, &mut plain)? {
-                return Ok(Some(changed));
+            let mut text = self.packer.buffer();
+            let changed = self.fill(cut, &mut text)?;
+            if changed.is_some() {
+                return Ok(changed);
             }
-            self.packer.pack(plain)?
+            self.kept.push(false);
+            let own = usize::try_from(self.layout.text_len(content)).unwrap_or(usize::MAX);
+            let window = text.len().saturating_sub(own);
+            self.window = Some(text[text.len().saturating_sub(WINDOW)..].to_vec());
+            self.packer.pack(text, window)?
         };
-        let bytes = self.layout.file_bytes(content);
-        self.out
-            .push(Waiting { key, bytes, packed }, self.source, self.packer)?;
+        let waiting = Waiting {
+            key,
+            text: self.layout.text_len(content),
+            first,
+            bytes: self.layout.file_bytes(content),
+            packed,
+        };
+        self.out.push(waiting, self.source, self.packer)?;
         Ok(None)
     }
 
-    /// Puts together what is packed in a member.
-    fn fill(&mut self, content: Content, plain: &mut Vec<u8>) -> Result<Option<&'a Entry>> {
-        match content {
+    /// Puts together what is packed in a segment, after its window.
+    fn fill(&mut self, cut: Cut, text: &mut Vec<u8>) -> Result<Option<&'a Entry>> {
+        let known = self.window.take();
+        if let Some(window) = &known {
+            text.extend_from_slice(window);
+        } else if let Content::Files { first: next, .. }
+        | Content::Piece {
+            file: next,
+            from: 0,
+            ..
+        } = cut.content
+            && let Some(changed) = self.read_window(cut.window..next, text)?
+        {
+            return Ok(Some(changed));
+        }
+        match cut.content {
             Content::Manifest { from, to } => {
-                plain.extend_from_slice(&self.layout.manifest()[from..to]);
+                text.extend_from_slice(&self.layout.manifest()[from..to]);
             }
             Content::Files { first, end } => {
                 for index in first..end {
-                    self.layout.append_headers(index, plain)?;
-                    let entry = &self.files[index];
-                    if !self.read_whole(entry, plain)? {
-                        return Ok(Some(entry));
+                    if !self.append_entry(index, text)? {
+                        return Ok(Some(&self.files[index]));
                     }
-                    plan::pad(plain);
                 }
-            }
-            Content::Header { file } => {
-                self.large = None;
-                self.layout.append_headers(file, plain)?;
             }
             Content::Piece { file, from, to } => {
                 let entry = &self.files[file];
-                if !self.read_piece(entry, from, to, plain)? {
+                if from == 0 {
+                    self.layout.append_headers(file, text)?;
+                    self.large = self.source.open(entry)?.map(Large::new);
+                } else if self.large.is_none() {
+                    // What was copied counts for the digest, too, and may be the window.
+                    let before = self.skip(entry, from)?;
+                    if known.is_none() {
+                        text.extend_from_slice(&before);
+                    }
+                }
+                if !self.read_piece(entry, to, text)? {
                     return Ok(Some(entry));
                 }
-                plan::pad(plain);
             }
-            Content::End => plain.extend_from_slice(&plan::END),
+            Content::End => text.extend_from_slice(&plan::END),
         }
         Ok(None)
     }
 
-    /// Appends a file; `false` if it is not what the manifest says.
-    fn read_whole(&mut self, entry: &Entry, plain: &mut Vec<u8>) -> Result<bool> {
+    /// Reads the window that these entries are, and remembers it.
+    fn read_window(
+        &mut self,
+        entries: Range<usize>,
+        text: &mut Vec<u8>,
+    ) -> Result<Option<&'a Entry>> {
+        let mut window = Vec::new();
+        for index in entries {
+            if !self.append_entry(index, &mut window)? {
+                return Ok(Some(&self.files[index]));
+            }
+            window.drain(..window.len().saturating_sub(WINDOW));
+        }
+        text.extend_from_slice(&window);
+        if self.windows.len() < MOST_WINDOWS {
+            window.shrink_to_fit();
+            self.windows.push((self.kept.len(), window));
+        }
+        Ok(None)
+    }
+
+    /// Appends a whole entry; `false` if its file is not what the manifest says.
+    fn append_entry(&mut self, index: usize, text: &mut Vec<u8>) -> Result<bool> {
+        self.layout.append_headers(index, text)?;
+        let entry = &self.files[index];
         let Some(mut file) = self.source.open(entry)? else {
             return Ok(false);
         };
-        let start = plain.len();
-        Ok(append(file.as_mut(), entry, entry.size, plain)?
-            && Sha256::of(&plain[start..]) == entry.sha256)
+        let start = text.len();
+        let whole = append(file.as_mut(), entry, entry.size, text)?
+            && Sha256::of(&text[start..]) == entry.sha256;
+        text.resize(text.len() + plan::padding(entry.size), 0);
+        Ok(whole)
     }
 
-    /// Appends these bytes of a large file; `false` if it is not what the manifest says, which
-    /// its last piece proves.
-    fn read_piece(
-        &mut self,
-        entry: &Entry,
-        from: u64,
-        to: u64,
-        plain: &mut Vec<u8>,
-    ) -> Result<bool> {
-        if self.large.is_none() {
-            self.large = self.source.open(entry)?.map(Large::new);
+    /// Opens a file and reads up to this byte; what a window holds of it.
+    fn skip(&mut self, entry: &Entry, to: u64) -> Result<Vec<u8>> {
+        let mut window = Vec::new();
+        self.large = self.source.open(entry)?.map(Large::new);
+        while let Some(large) = &mut self.large
+            && large.at < to
+        {
+            let step = (to - large.at).min(plan::MAX);
+            if !large.append(entry, step, &mut window)? {
+                self.large = None;
+            }
+            window.drain(..window.len().saturating_sub(WINDOW));
         }
+        Ok(window)
+    }
+
+    /// Appends the next bytes of a file up to this one, and the padding after the last of them;
+    /// `false` if it is not what the manifest says, which its last piece proves.
+    fn read_piece(&mut self, entry: &Entry, to: u64, text: &mut Vec<u8>) -> Result<bool> {
         let Some(large) = &mut self.large else {
             return Ok(false);
         };
-        // What was found in the earlier archive counts for the digest, too.
-        while large.at < from {
-            let step = (from - large.at).min(plan::MAX);
-            let whole = large.append(entry, step, plain)?;
-            plain.clear();
-            if !whole {
-                return Ok(false);
-            }
-        }
-        if !large.append(entry, to - from, plain)? {
+        let next = to - large.at;
+        if !large.append(entry, next, text)? {
             return Ok(false);
         }
         if to < entry.size {
             return Ok(true);
         }
+        text.resize(text.len() + plan::padding(entry.size), 0);
         let hasher = self.large.take().map(|large| large.hasher);
         Ok(hasher.is_some_and(|hasher| hasher.finish() == entry.sha256))
     }
@@ -319,87 +370,26 @@ impl Large {
         }
     }
 
-    fn append(&mut self, entry: &Entry, len: u64, plain: &mut Vec<u8>) -> Result<bool> {
-        let start = plain.len();
-        let whole = append(self.file.as_mut(), entry, len, plain)?;
-        self.hasher.update(&plain[start..]);
+    fn append(&mut self, entry: &Entry, len: u64, text: &mut Vec<u8>) -> Result<bool> {
+        let start = text.len();
+        let whole = append(self.file.as_mut(), entry, len, text)?;
+        self.hasher.update(&text[start..]);
         self.at += len;
         Ok(whole)
     }
 }
 
 /// Appends the next `len` bytes of a file; `false` if there are fewer.
-fn append(file: &mut dyn Read, entry: &Entry, len: u64, plain: &mut Vec<u8>) -> Result<bool> {
-    let start = plain.len();
+fn append(file: &mut dyn Read, entry: &Entry, len: u64, text: &mut Vec<u8>) -> Result<bool> {
+    let start = text.len();
     let len = usize::try_from(len).unwrap_or(usize::MAX);
-    plain.resize(start + len, 0);
-    match file.read_exact(&mut plain[start..]) {
+    text.resize(start + len, 0);
+    match file.read_exact(&mut text[start..]) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
         Err(error) => {
             let path = Path::new(entry.path.as_str());
             Err(Error::io("cannot read a file for the backup", path, &error))
         }
-    }
-}
-
-/// A member whose turn to be written has not come.
-struct Waiting {
-    key: Sha256,
-    /// How many bytes of files it holds.
-    bytes: u64,
-    packed: Promise,
-}
-
-/// Writes members in the order in which they were begun, and lets only so many wait.
-struct InOrder<'a> {
-    out: &'a mut dyn Write,
-    waiting: VecDeque<Waiting>,
-    /// The most that may wait: bounds the memory.
-    room: usize,
-    offset: u64,
-    members: Vec<Member>,
-}
-
-impl InOrder<'_> {
-    fn push(
-        &mut self,
-        member: Waiting,
-        source: &mut dyn Source,
-        packing: &Packer<'_>,
-    ) -> Result<()> {
-        self.waiting.push_back(member);
-        if self.waiting.len() >= self.room {
-            self.write_first(source, packing)?;
-        }
-        Ok(())
-    }
-
-    fn write_all(&mut self, source: &mut dyn Source, packing: &Packer<'_>) -> Result<()> {
-        while !self.waiting.is_empty() {
-            self.write_first(source, packing)?;
-        }
-        Ok(())
-    }
-
-    fn write_first(&mut self, source: &mut dyn Source, packing: &Packer<'_>) -> Result<()> {
-        let Some(first) = self.waiting.pop_front() else {
-            return Ok(());
-        };
-        let is_own = matches!(first.packed, Promise::Made(_));
-        let packed = first.packed.wait()?;
-        self.out.write_all(&packed.bytes).map_err(cannot_write)?;
-        let len = packed.bytes.len() as u64;
-        self.members.push(Member {
-            key: first.key,
-            offset: self.offset,
-            len,
-            packed: packed.digest,
-        });
-        self.offset += len;
-        if is_own {
-            packing.recycle(packed.bytes);
-        }
-        source.advance(first.bytes)
     }
 }

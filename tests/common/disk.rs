@@ -612,11 +612,13 @@ impl Write for SimulatedFile {
 
 impl Seek for SimulatedFile {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        let SeekFrom::Start(position) = to else {
-            return Err(io::ErrorKind::Unsupported.into());
+        let position = match to {
+            SeekFrom::Start(position) => i128::from(position),
+            SeekFrom::Current(away) => self.position as i128 + i128::from(away),
+            SeekFrom::End(away) => i128::from(self.stat()?.len) + i128::from(away),
         };
-        self.position = usize::try_from(position).unwrap();
-        Ok(position)
+        self.position = usize::try_from(position).map_err(|_| io::ErrorKind::InvalidInput)?;
+        Ok(self.position as u64)
     }
 }
 

@@ -10,7 +10,7 @@ use flate2::{Crc, Decompress, FlushDecompress, Status};
 
 use crate::model::error::{Error, Kind, Result, describe};
 
-use super::{Refusal, refuse};
+use super::{Refusal, Unpacked, refuse};
 
 /// How much is read at once, in bytes.
 const PACKED: usize = 64 << 10;
@@ -136,21 +136,6 @@ impl<'a> Gunzip<'a> {
             unpacked: 0,
             closed: false,
         }
-    }
-
-    /// Takes at most `most` bytes; none only at the end of the last member.
-    pub(super) fn take(&mut self, most: usize) -> Result<&[u8]> {
-        if self.start == self.end {
-            self.refill()?;
-        }
-        let start = self.start;
-        self.start = self.end.min(start.saturating_add(most));
-        Ok(&self.buffer[start..self.start])
-    }
-
-    /// From now on no further member may begin.
-    pub(super) fn close(&mut self) {
-        self.closed = true;
     }
 
     fn refill(&mut self) -> Result<()> {
@@ -287,6 +272,22 @@ impl<'a> Gunzip<'a> {
             return refuse("limit", "", "too many gzip members are empty");
         }
         Ok(())
+    }
+}
+
+impl Unpacked for Gunzip<'_> {
+    fn take(&mut self, most: usize) -> Result<&[u8]> {
+        if self.start == self.end {
+            self.refill()?;
+        }
+        let start = self.start;
+        self.start = self.end.min(start.saturating_add(most));
+        Ok(&self.buffer[start..self.start])
+    }
+
+    /// From now on no further member may begin.
+    fn close(&mut self) {
+        self.closed = true;
     }
 }
 

@@ -4,14 +4,11 @@
 //! changes nothing but its name; padding is zero; an archive ends with two zero blocks, and
 //! nothing but the zeros that fill up a record of 10 KiB follow.
 
-use std::io::Read;
-
 use crate::archive::Refusal;
 use crate::model::error::Result;
 
-use super::gzip::Gunzip;
 use super::header::{Header, Kind};
-use super::refuse;
+use super::{Unpacked, refuse};
 
 /// The length of a block in bytes.
 pub(super) const BLOCK: usize = 512;
@@ -22,16 +19,16 @@ const RECORD: usize = 10 << 10;
 
 /// An archive that is being read.
 pub(super) struct Tar<'a> {
-    unpacked: Gunzip<'a>,
+    unpacked: &'a mut dyn Unpacked,
     /// How many bytes were read.
     offset: u64,
 }
 
 impl<'a> Tar<'a> {
-    /// Reads the gzipped archive `from`; `sealed` says that it was taken out of an age file.
-    pub(super) fn new(from: &'a mut dyn Read, sealed: bool) -> Self {
+    /// Reads the archive with these bytes.
+    pub(super) fn new(unpacked: &'a mut dyn Unpacked) -> Self {
         Self {
-            unpacked: Gunzip::new(from, sealed),
+            unpacked,
             offset: 0,
         }
     }

@@ -5,20 +5,22 @@
 //! is not what was written. Of what it says,
 //! - a file counts as unchanged, and is not read, only if it looks as it did
 //!   ([`crate::store::looks`]);
-//! - a packed member is copied only if its bytes have the digest that they had.
+//! - a packed segment is copied as it is, and what it has become in the new archive must have the
+//!   digest that it had.
 //!
-//! Invariant: every member in it was unpacked by the reader that restores, as part of the
+//! Invariant: every segment in it was unpacked by the reader that restores, as part of the
 //! archive for which it was packed, and its bytes had this digest.
 
 use std::collections::HashMap;
-use std::io::{self, BufRead as _, BufReader, BufWriter, Read as _, Seek as _, SeekFrom, Write};
+use std::io::{self, BufRead as _, BufReader, BufWriter, Read as _, Write};
 use std::path::PathBuf;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::archive::path::ArchivePath;
-use crate::archive::write::{Earlier, Member};
+use crate::archive::segment::Segment;
+use crate::archive::write::Earlier;
 use crate::model::backup::{BackupType, Hasher, Sha256};
 use crate::model::error::Result;
 use crate::platform::disk::{File, Open};
@@ -29,22 +31,25 @@ use crate::store::{Store, atomic};
 use super::Plan;
 
 /// The version of the index's format; another one is read as if it were lost.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// The most that is read of it, in bytes: enough for the most files that an archive may hold.
 const LARGEST: u64 = 64 << 20;
 
+/// How much of the archive is read ahead, in bytes.
+const AHEAD: usize = 256 << 10;
+
 /// How much of it is written at once, in bytes.
 const STEP: usize = 64 << 10;
 
-/// The longest member that is copied, in bytes.
-const LARGEST_MEMBER: u64 = 64 << 20;
+/// The longest segment that is copied, in bytes.
+const LARGEST_SEGMENT: u64 = 1 << 20;
 
 /// What is known from the last backup.
 #[derive(Debug)]
 pub(super) struct Index {
     kind: BackupType,
-    /// The archive to copy members from.
+    /// The archive to copy from.
     archive: Option<Archive>,
     /// The files, sorted by path. There may be very many.
     files: Vec<(Box<str>, Known)>,
@@ -57,7 +62,7 @@ struct Archive {
     /// When last an archive was unpacked as a whole, of which this one is a copy in part.
     #[serde(with = "crate::model::time")]
     proven_at: Timestamp,
-    members: Vec<Member>,
+    segments: Vec<Segment>,
 }
 
 /// What a file was.
@@ -80,25 +85,15 @@ struct First<A> {
     archive: Option<A>,
 }
 
-/// The line of a file.
+/// The line of a file: its path, how it looked, its length, its digest and what is wrong with it.
+/// An array, because there are tens of thousands.
 #[derive(Serialize, Deserialize)]
-struct Line<P, L, D> {
-    path: P,
-    looks: Option<L>,
-    size: u64,
-    sha256: Sha256,
-    #[serde(default = "none", skip_serializing_if = "Option::is_none")]
-    damage: Option<D>,
-}
+struct Line<P, L, D>(P, Option<L>, u64, Sha256, Option<D>);
 
 /// The last line.
 #[derive(Serialize, Deserialize)]
 struct Last {
     sha256: Sha256,
-}
-
-fn none<T>() -> Option<T> {
-    None
 }
 
 impl Known {
@@ -110,6 +105,11 @@ impl Known {
             sha256: measured.sha256,
             damage: measured.damage.as_deref().map(Into::into),
         }
+    }
+
+    /// Whether a file that looks like this is still what it was, as far as looking tells.
+    pub(super) fn holds_for(&self, file: &PartFile) -> bool {
+        self.looks.is_some() && self.looks == Looks::of(file)
     }
 }
 
@@ -133,15 +133,15 @@ impl Index {
         }
         let mut files: Vec<(Box<str>, Known)> = Vec::new();
         for _ in 0..first.files {
-            let line: Line<Box<str>, Looks, Box<str>> =
-                serde_json::from_slice(lines.next()?).ok()?;
+            let Line(path, looks, size, sha256, damage) =
+                serde_json::from_slice::<Line<Box<str>, Looks, Box<str>>>(lines.next()?).ok()?;
             let known = Known {
-                looks: line.looks,
-                size: line.size,
-                sha256: line.sha256,
-                damage: line.damage,
+                looks,
+                size,
+                sha256,
+                damage,
             };
-            files.push((line.path, known));
+            files.push((path, known));
         }
         lines.end()?;
         Some(Self {
@@ -183,6 +183,7 @@ impl Index {
     fn write(&self, file: &mut dyn Write, plan: &Plan) -> io::Result<()> {
         let mut out = Digested {
             out: BufWriter::with_capacity(STEP, file),
+            line: Vec::new(),
             hasher: Hasher::default(),
         };
         out.line(&First {
@@ -192,15 +193,17 @@ impl Index {
             archive: self.archive.as_ref(),
         })?;
         for (entry, file) in plan.entries() {
-            out.line(&Line {
-                path: entry.path.as_str(),
-                looks: file.looks.as_ref(),
-                size: entry.size,
-                sha256: entry.sha256,
-                damage: file.damage.as_deref(),
-            })?;
+            out.line(&Line(
+                entry.path.as_str(),
+                file.looks.as_ref(),
+                entry.size,
+                entry.sha256,
+                file.damage.as_deref(),
+            ))?;
         }
-        let Digested { mut out, hasher } = out;
+        let Digested {
+            mut out, hasher, ..
+        } = out;
         let last = Last {
             sha256: hasher.finish(),
         };
@@ -220,12 +223,6 @@ impl Index {
             .files
             .binary_search_by(|(known, _)| (**known).cmp(path.as_str()));
         found.ok()
-    }
-
-    /// What is known of a file that looks like this, if that is enough to know its content.
-    pub(super) fn trusted(&self, path: &ArchivePath, file: &PartFile) -> Option<&Known> {
-        let known = self.last(path)?;
-        (known.looks.is_some() && known.looks == Looks::of(file)).then_some(known)
     }
 
     /// A file is not what the index says, although it looks so.
@@ -250,13 +247,13 @@ impl Index {
                 })
     }
 
-    /// From now on members are copied from this archive in the directory of backups, which was
+    /// From now on segments are copied from this archive in the directory of backups, which was
     /// proven; `whole` says whether nothing in it was believed for being a copy.
     pub(super) fn copy_from(
         &mut self,
         name: String,
         size: u64,
-        members: Vec<Member>,
+        segments: Vec<Segment>,
         whole: bool,
         now: Timestamp,
     ) {
@@ -265,7 +262,7 @@ impl Index {
             name,
             size,
             proven_at: before.unwrap_or(now),
-            members,
+            segments,
         });
     }
 
@@ -274,13 +271,13 @@ impl Index {
         self.archive.as_ref().map(|archive| archive.proven_at)
     }
 
-    /// The archive that members are copied from.
+    /// The archive that is copied from.
     pub(super) fn archive_name(&self) -> Option<String> {
         self.archive.as_ref().map(|archive| archive.name.clone())
     }
 
-    /// The members that can be copied; none where everything is to be packed `anew`.
-    pub(super) fn earlier(&self, store: &Store, anew: bool) -> Packed {
+    /// The segments that can be copied; none where everything is to be packed `anew`.
+    pub(super) fn earlier(&self, store: &Store, anew: bool) -> Packed<'_> {
         let open = |archive: &Archive| {
             let path = store.layout().backups_dir().join(&archive.name);
             let file = store.disk().open(&path, Open::Read).ok()?;
@@ -288,11 +285,12 @@ impl Index {
         };
         let archive = self.archive.as_ref().filter(|_| !anew);
         let file = archive.and_then(open);
-        let members = archive.filter(|_| file.is_some());
-        let members = members.into_iter().flat_map(|archive| &archive.members);
+        let archive = archive.filter(|_| file.is_some());
+        let segments = archive.into_iter().flat_map(|archive| &archive.segments);
         Packed {
-            members: members.map(|member| (member.key, member.clone())).collect(),
-            file,
+            segments: segments.map(|segment| (segment.key, segment)).collect(),
+            file: file.map(|file| BufReader::with_capacity(AHEAD, file)),
+            at: 0,
             copied: false,
         }
     }
@@ -331,47 +329,58 @@ impl<R: io::Read> Lines<R> {
 /// Writes lines, and digests them.
 struct Digested<'a> {
     out: BufWriter<&'a mut dyn Write>,
+    line: Vec<u8>,
     hasher: Hasher,
 }
 
 impl Digested<'_> {
     fn line(&mut self, line: &impl Serialize) -> io::Result<()> {
-        let mut json = serde_json::to_vec(line)?;
-        json.push(b'\n');
-        self.hasher.update(&json);
-        self.out.write_all(&json)
+        self.line.clear();
+        serde_json::to_writer(&mut self.line, line)?;
+        self.line.push(b'\n');
+        self.hasher.update(&self.line);
+        self.out.write_all(&self.line)
     }
 }
 
-/// The members of the last archive.
-pub(super) struct Packed {
-    file: Option<Box<dyn File>>,
-    members: HashMap<Sha256, Member>,
+/// The segments of the last archive.
+pub(super) struct Packed<'a> {
+    /// The archive. As a rule one segment is wanted after the other.
+    file: Option<BufReader<Box<dyn File>>>,
+    /// How far it has been read, in bytes.
+    at: u64,
+    segments: HashMap<Sha256, &'a Segment>,
     copied: bool,
 }
 
-impl Packed {
+impl Packed<'_> {
     /// Whether any was asked for and there.
     pub(super) fn copied(&self) -> bool {
         self.copied
     }
 }
 
-impl Earlier for Packed {
-    fn find(&mut self, key: Sha256) -> Option<(Vec<u8>, Sha256)> {
-        let member = self.members.get(&key)?;
+impl Earlier for Packed<'_> {
+    fn find(&mut self, key: Sha256) -> Option<(&Segment, Vec<u8>)> {
+        let segment = self.segments.get(&key)?;
         let file = self.file.as_mut()?;
-        if member.len > LARGEST_MEMBER {
+        if segment.len > LARGEST_SEGMENT {
             return None;
         }
-        file.seek(SeekFrom::Start(member.offset)).ok()?;
-        let mut bytes = Vec::with_capacity(usize::try_from(member.len).ok()?);
-        file.take(member.len).read_to_end(&mut bytes).ok()?;
-        if Sha256::of(&bytes) != member.packed {
+        let away = segment.offset.checked_signed_diff(self.at)?;
+        let mut bytes = vec![0; usize::try_from(segment.len).ok()?];
+        let read = file.seek_relative(away).and_then(|()| {
+            self.at = segment.offset;
+            file.read_exact(&mut bytes)
+        });
+        if read.is_err() {
+            // Nobody knows where it is now.
+            self.file = None;
             return None;
         }
+        self.at += segment.len;
         self.copied = true;
-        Some((bytes, member.packed))
+        Some((segment, bytes))
     }
 }
 
@@ -420,7 +429,8 @@ mod tests {
     #[test]
     fn a_file_that_looks_different_is_read_again() {
         let (mut index, path) = index(Looks::settled(&file(100), at(200)));
-        assert!(index.trusted(&path, &file(100)).is_some());
+        let holds = |index: &Index, file: &PartFile| index.last(&path).unwrap().holds_for(file);
+        assert!(holds(&index, &file(100)));
         for changed in [
             file(101),
             PartFile {
@@ -436,11 +446,10 @@ mod tests {
                 ..file(100)
             },
         ] {
-            assert_eq!(index.trusted(&path, &changed), None, "{changed:?}");
+            assert!(!holds(&index, &changed), "{changed:?}");
         }
         index.distrust(&path);
-        assert_eq!(index.trusted(&path, &file(100)), None);
-        assert!(index.last(&path).is_some());
+        assert!(!holds(&index, &file(100)));
     }
 
     #[test]
@@ -451,6 +460,6 @@ mod tests {
             identity: None,
             ..file(100)
         };
-        assert_eq!(index.trusted(&path, &faceless), None);
+        assert!(!index.last(&path).unwrap().holds_for(&faceless));
     }
 }

@@ -17,7 +17,6 @@ mod index;
 mod labels;
 mod pack;
 mod prune;
-mod rest;
 mod survey;
 mod work;
 

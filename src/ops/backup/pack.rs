@@ -7,7 +7,8 @@ use crate::archive::manifest::{Entry, Manifest};
 use crate::archive::path::MASTER_KEY;
 use crate::archive::read::{self, Nowhere};
 use crate::archive::seal::{self, FileKey, Opener, Seal};
-use crate::archive::write::{self, Copied, Member, Source, Written};
+use crate::archive::segment::Outline;
+use crate::archive::write::{self, Source, Written};
 use crate::model::backup::{Hasher, Part, Sha256};
 use crate::model::error::{Error, Kind, Result};
 use crate::model::size::ByteSize;
@@ -17,7 +18,6 @@ use crate::store::backups::Backup;
 
 use super::Watch;
 use super::index::Packed;
-use super::rest::Rest;
 
 /// How much smaller text is when packed, at the most. Rather too much than too little: a disk
 /// that fills up does no harm, and a refusal without need would.
@@ -43,8 +43,8 @@ pub(super) struct Proof {
     pub(super) size: u64,
     /// Its digest.
     pub(super) sha256: Sha256,
-    /// Its members.
-    pub(super) members: Vec<Member>,
+    /// What it is made of.
+    pub(super) outline: Outline,
     /// Whether all of it was unpacked, and nothing believed for being a copy.
     pub(super) whole: bool,
 }
@@ -94,14 +94,13 @@ impl Attempt<'_> {
         Ok((written, Some(key)))
     }
 
-    /// Reads the archive back, which has these members: the `copied` ones must be, byte for
-    /// byte, what was proven when they were new, and all that is left is read as a restore
-    /// would. An error of kind `Malformed` means that it is not what it should be.
+    /// Reads the archive back, which was written like this: copies must be, byte for byte, what
+    /// was proven when they were new, and all that is left is read as a restore would. An error
+    /// of kind `Malformed` means that it is not what it should be.
     pub(super) fn verify(
         &self,
         key: Option<FileKey>,
-        members: Vec<Member>,
-        copied: &[Copied],
+        outline: Outline,
         watch: &mut dyn Watch,
     ) -> Result<Proof> {
         let cannot = |error: io::Error| {
@@ -112,12 +111,7 @@ impl Attempt<'_> {
         watch.stage("verifying", size);
         let mut reader = Watched::new(file, watch);
         let read = match key {
-            None => {
-                let without: Vec<_> = copied.iter().map(|copied| copied.files.clone()).collect();
-                let mut rest = Rest::new(&mut reader, &members, copied);
-                read::read_rest(&mut rest, false, &without, &mut Nowhere)
-                    .and_then(|manifest| rest.end().map(|()| manifest))
-            }
+            None => read::read_back(&mut reader, &outline, &mut Nowhere),
             Some(key) => seal::open(Box::new(&mut reader), &Opener::Key(key))
                 .and_then(|mut opened| read::read(&mut opened, true, &mut Nowhere)),
         };
@@ -131,8 +125,8 @@ impl Attempt<'_> {
         Ok(Proof {
             size,
             sha256,
-            members,
-            whole: copied.is_empty(),
+            whole: outline.copied.is_empty(),
+            outline,
         })
     }
 

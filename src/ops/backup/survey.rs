@@ -65,23 +65,22 @@ pub(super) fn survey(
 ) -> Result<Option<Plan>> {
     let created_at = super::now(store);
     let inventory = store.inventory(subject.kind.parts())?;
-    let trusted = |path: &ArchivePath, file: &PartFile| {
-        let trusts = !subject.force;
-        trusts.then(|| index.trusted(path, file)).flatten()
-    };
-    // An odd name can be longer than an archive takes.
-    let path_of = |file: &PartFile| ArchivePath::new(file.part, &file.name);
-    let unread = inventory
+    let looked_at: Vec<_> = inventory
         .files
         .iter()
-        .filter(|file| path_of(file).is_some_and(|path| trusted(&path, file).is_none()));
-    watch.stage("reading", unread.map(|file| file.len).sum());
+        .filter_map(|file| {
+            // An odd name can be longer than an archive takes.
+            let path = ArchivePath::new(file.part, &file.name)?;
+            let last = index.last(&path);
+            let known = last.filter(|last| !subject.force && last.holds_for(file));
+            Some((file, path, last, known))
+        })
+        .collect();
+    let unread = looked_at.iter().filter(|(.., known)| known.is_none());
+    watch.stage("reading", unread.map(|(file, ..)| file.len).sum());
     let mut found = Found::default();
-    for file in &inventory.files {
-        let Some(path) = path_of(file) else {
-            continue;
-        };
-        let known = match trusted(&path, file) {
+    for (file, path, last, known) in looked_at {
+        let known = match known {
             Some(known) => known.clone(),
             None => match read(store, file)? {
                 Some(known) => {
@@ -91,11 +90,12 @@ pub(super) fn survey(
                 None => return Ok(None),
             },
         };
-        found.add(path, known, index);
+        found.add(path, known, last);
     }
     watch.advance(0)?;
     if let Some((path, known)) = key_file(store, subject)? {
-        found.add(path, known, index);
+        let last = index.last(&path);
+        found.add(path, known, last);
     }
     let Found { entries, files } = found;
     if files.is_empty() {
@@ -137,14 +137,20 @@ struct Found {
 }
 
 impl Found {
-    fn add(&mut self, path: ArchivePath, known: Known, index: &Index) {
-        let status = match index.last(&path) {
+    /// Adds a file, of which this was `last` known.
+    fn add(&mut self, path: ArchivePath, known: Known, last: Option<&Known>) {
+        let status = match last {
             None => Status::New,
             Some(last) if last.sha256 == known.sha256 => Status::Unchanged,
             Some(_) => Status::Changed,
         };
         // As a rule behind all others.
-        let at = self.entries.partition_point(|entry| entry.path < path);
+        let at = match self.entries.last() {
+            Some(last) if path < last.path => {
+                self.entries.partition_point(|entry| entry.path < path)
+            }
+            _ => self.entries.len(),
+        };
         let entry = Entry {
             path,
             size: known.size,

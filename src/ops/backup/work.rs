@@ -104,17 +104,17 @@ impl<'a> Work<'a> {
         let packed = attempt.pack(file, &mut earlier, watch)?;
         // The files have been read; whoever waits to replace them can go on.
         drop(entered);
-        let (members, mut copied, key) = match packed {
-            (Written::Whole { members, copied }, key) => (members, copied, key),
+        let (mut outline, key) = match packed {
+            (Written::Whole(outline), key) => (outline, key),
             (Written::Changed(entry), _) => {
                 self.distrusted.push(entry.path);
                 return Ok(None);
             }
         };
         if !self.index.proven_at().is_some_and(|at| self.is_recent(at)) {
-            copied.clear();
+            outline.forget_copies();
         }
-        match attempt.verify(key, members, &copied, watch) {
+        match attempt.verify(key, outline, watch) {
             Ok(proof) => Ok(Some(Done::Written(plan, target, draft, proof))),
             Err(error) if error.kind() == Kind::Malformed && earlier.copied() => {
                 let name = self.index.archive_name().unwrap_or_default();
@@ -227,11 +227,12 @@ impl<'a> Work<'a> {
                     let now = now(self.store);
                     let Proof {
                         size,
-                        members,
+                        outline,
                         whole,
                         ..
                     } = proof;
-                    self.index.copy_from(target.name, size, members, whole, now);
+                    self.index
+                        .copy_from(target.name, size, outline.segments, whole, now);
                 }
                 made.pruned = prune::prune(self.store, self.job, &made.backup.id);
             }
