@@ -28,8 +28,7 @@ const MOST_WINDOWS: usize = 128;
 
 /// Where the bytes of files come from.
 pub trait Source {
-    /// The file's content from this byte on: as many bytes as the manifest says. `None` if the
-    /// file is gone.
+    /// The file's content: as many bytes as the manifest says. `None` if the file is gone.
     fn open(&mut self, entry: &Entry) -> Result<Option<Box<dyn Read>>>;
 
     /// Called after each segment with the bytes of files that it holds; an error ends the

@@ -28,7 +28,7 @@ pub(super) const MAX: u64 = 64 << 10;
 
 /// A group of fewer bytes ends only if the next entry does not fit. Fewer cost more bytes at
 /// each boundary; more are more to pack again around a changed file.
-const MIN: u64 = 12 << 10;
+const MIN: u64 = 8 << 10;
 
 /// One path in so many ends a group that is long enough.
 const ONE_IN: u64 = 2;
