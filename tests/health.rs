@@ -7,9 +7,11 @@
 
 mod common;
 
-use std::io;
+use std::ffi::OsString;
+use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -564,6 +566,80 @@ fn a_sealed_key_that_wants_a_pass_phrase_asks_nobody() {
     assert!(value.contains("it wants a pass phrase"), "{value}");
     // The server is there; whether the key is good cannot be told.
     assert_eq!(server.requests()[0].header("authorization"), None);
+}
+
+/// A key command that takes longer than any test, and the pipe in which it says that it has
+/// begun. The pipe is at its end when nobody is left of what the command has started.
+#[cfg(unix)]
+fn with_endless_command(sandbox: &mut Sandbox, waits: &str) -> PathBuf {
+    let pipe = sandbox.path().join("pipe");
+    let made = Command::new("mkfifo").arg(&pipe).status().unwrap();
+    assert!(made.success());
+    let key = OsString::from("PACHAT_OPENROUTER_API_KEY");
+    sandbox.variables.remove(&key);
+    let command = format!("exec 3> '{}'; echo begun >&3; {waits}", pipe.display());
+    let set = sandbox.run(&["config", "set", "api.key_command", &command]);
+    assert_eq!(set.code, 0, "{}", set.stderr);
+    pipe
+}
+
+#[cfg(unix)]
+const WITH_A_CHILD: &str = "(sleep 60; echo late >&3) & wait";
+
+#[cfg(unix)]
+#[test]
+fn a_key_command_that_does_not_end_is_ended_and_holds_up_nobody() {
+    let (server, mut sandbox) = served([Script::json(401, "{}")]);
+    let pipe = with_endless_command(&mut sandbox, WITH_A_CHILD);
+    let args = ["health", "--json", "--timeout", "1"];
+    let (ran, said) = std::thread::scope(|scope| {
+        let ran = scope.spawn(|| sandbox.run(&args));
+        let said = std::fs::read_to_string(&pipe).unwrap();
+        (ran.join().unwrap(), said)
+    });
+    assert_eq!((ran.code, ran.stderr.as_str()), (2, ""));
+    assert_eq!(
+        said, "begun\n",
+        "it was not ended with all that it had started"
+    );
+    let report = json(&ran);
+    let key = (2, probe_of(&report, "key").clone());
+    assert_code(&key, "key-timeout", "api.key_command took longer than 1 s");
+    assert!(key.1["remedy"].as_str().unwrap().contains("--timeout 2"));
+    // The server was looked at without it, and so was the rest.
+    let requests = server.requests();
+    assert_eq!(requests.len(), 1);
+    assert_eq!(requests[0].header("authorization"), None);
+    assert_eq!(probe_of(&report, "server")["status"], "ok");
+    assert_eq!(probe_of(&report, "config")["status"], "ok");
+    assert_eq!(probe_of(&report, "data-dir")["status"], "ok");
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_ends_a_key_command() {
+    for (args, waits) in [
+        (&["health"][..], WITH_A_CHILD),
+        (&["health", "--watch", "9"], WITH_A_CHILD),
+        // Where a person may be asked, the terminal sends its Ctrl-C to all that is started.
+        (&["send", "-m", "one", "hello"], "exec sleep 60"),
+    ] {
+        let mut sandbox = home(&FakeServer::nobody());
+        let pipe = with_endless_command(&mut sandbox, waits);
+        let cues = Cues::default();
+        let (ran, said) = std::thread::scope(|scope| {
+            let ran = scope.spawn(|| sandbox.run_on(&cues, args, ""));
+            let mut said = BufReader::new(std::fs::File::open(&pipe).unwrap());
+            let mut line = String::new();
+            said.read_line(&mut line).unwrap();
+            cues.signals.raise_interrupt();
+            said.read_to_string(&mut line).unwrap();
+            (ran.join().unwrap(), line)
+        });
+        assert_eq!(ran.code, 130, "{args:?}: {}", ran.stderr);
+        assert_eq!(said, "begun\n", "{args:?}");
+        assert_eq!(ran.stdout, "", "{args:?}");
+    }
 }
 
 #[test]

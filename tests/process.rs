@@ -285,3 +285,27 @@ fn a_process_that_waits_for_a_conversation_gives_up_with_75() {
     assert!(first.wait().unwrap().success());
     assert_eq!(conversations(home.path())[0].len(), 2);
 }
+
+#[cfg(unix)]
+#[test]
+fn a_key_command_that_ctrl_c_has_ended_is_no_failure_of_the_command() {
+    let home = tempfile::tempdir().unwrap();
+    let call = |args: &[&str]| {
+        let mut command = pachat(home.path(), &FakeServer::nobody());
+        command.env_remove("OPENROUTER_API_KEY").args(args);
+        command.output().unwrap()
+    };
+    // As the terminal does, which sends it to both.
+    let command = "kill -INT $PPID; kill -INT $$";
+    assert!(
+        call(&["config", "set", "api.key_command", command])
+            .status
+            .success()
+    );
+    let ran = call(&["send", "-m", "a/b", "hello"]);
+    assert_eq!(ran.status.code(), Some(130));
+    assert_eq!(
+        String::from_utf8_lossy(&ran.stderr),
+        "pachat: interrupted\n"
+    );
+}

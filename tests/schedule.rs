@@ -13,6 +13,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use common::host::{Sandbox, is_shared};
 use common::server::{FakeServer, Script};
@@ -149,7 +150,7 @@ impl Told {
 }
 
 impl Programs for Fake {
-    fn capture(&self, _command: &str) -> io::Result<Captured> {
+    fn capture(&self, _command: &str, _limit: Option<Duration>) -> io::Result<Captured> {
         Err(io::ErrorKind::NotFound.into())
     }
 

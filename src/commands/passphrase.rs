@@ -56,10 +56,10 @@ pub(super) fn read(path: &Path, what: &str, context: &mut Context) -> Result<Vec
 }
 
 fn run(command: &str, refused: &dyn Fn(&str) -> Error, context: &Context) -> Result<Vec<u8>> {
-    let mut captured = context
-        .programs
-        .capture(command)
-        .map_err(|error| refused("the command cannot be run").cause(describe(&error)))?;
+    let mut captured = context.programs.capture(command, None).map_err(|error| {
+        let failed = || refused("the command cannot be run").cause(describe(&error));
+        Error::of_wait(&error).unwrap_or_else(failed)
+    })?;
     if captured.success {
         return Ok(captured.stdout);
     }

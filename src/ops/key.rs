@@ -113,9 +113,10 @@ fn run(command: &str, programs: &dyn crate::platform::Programs) -> Result<Vec<u8
             .why(why)
             .hint("run the command of `pachat config get api.key_command` yourself")
     };
-    let mut captured = programs
-        .capture(command)
-        .map_err(|error| fail("the command cannot be run").cause(error))?;
+    let mut captured = programs.capture(command, None).map_err(|error| {
+        let signal = Error::of_wait(&error);
+        signal.unwrap_or_else(|| fail("the command cannot be run").cause(error))
+    })?;
     if captured.success {
         Ok(captured.stdout)
     } else {

@@ -55,6 +55,7 @@ impl Host {
     /// The real host.
     pub fn from_process() -> Self {
         let signals = Signals::install();
+        let programs = program::RealPrograms::new(signals.clone());
         Self {
             environment: Environment::from_process(),
             stdin: streams::real_stdin(),
@@ -65,7 +66,7 @@ impl Host {
             disk: Arc::new(disk::RealDisk),
             random: Arc::new(random::RealRandom),
             signals,
-            programs: Box::new(program::RealPrograms),
+            programs: Box::new(programs),
         }
     }
 }

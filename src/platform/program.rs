@@ -1,15 +1,26 @@
 //! Other programs: a person's editor, a command that prints a key.
 
+mod waited;
+
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use super::Signals;
+use waited::Waited;
 
 /// Runs other programs.
 pub trait Programs {
     /// Runs a command line through the platform's shell and returns what it printed.
     /// Its stdin is empty; its stderr is the person's.
-    fn capture(&self, command: &str) -> io::Result<Captured>;
+    ///
+    /// A signal that asks the program to stop ends the command, and is an error of kind
+    /// `Interrupted` that carries it. With a limit, so does the passing of that much time, which
+    /// is `TimedOut`; whatever the command has started is ended with it then, and it can ask
+    /// nobody: the terminal is not its own.
+    fn capture(&self, command: &str, limit: Option<Duration>) -> io::Result<Captured>;
 
     /// Runs a program without a shell, with `stdin` as its standard input, and waits for it. It
     /// is looked for as a shell would; that it does not exist is `NotFound`.
@@ -39,18 +50,23 @@ pub struct Ended {
 }
 
 /// Real processes.
-pub struct RealPrograms;
+pub struct RealPrograms {
+    signals: Signals,
+}
+
+impl RealPrograms {
+    /// Programs whose ends are not waited for once one of these signals has arrived.
+    pub fn new(signals: Signals) -> Self {
+        Self { signals }
+    }
+}
 
 impl Programs for RealPrograms {
-    fn capture(&self, command: &str) -> io::Result<Captured> {
-        let output = shell(command)
-            .stdin(Stdio::null())
-            .stderr(Stdio::inherit())
-            .output()?;
-        Ok(Captured {
-            stdout: output.stdout,
-            success: output.status.success(),
-        })
+    fn capture(&self, command: &str, limit: Option<Duration>) -> io::Result<Captured> {
+        let mut shell = shell(command);
+        shell.stdin(Stdio::null()).stderr(Stdio::inherit());
+        let program = Waited::start(&mut shell, limit.is_some())?;
+        program.capture(limit, &self.signals)
     }
 
     fn run(&self, program: &OsStr, arguments: &[OsString], stdin: &[u8]) -> io::Result<Ended> {

@@ -196,8 +196,8 @@ impl Secrets for NoSecrets {
 struct Lent(Arc<dyn Programs + Send + Sync>);
 
 impl Programs for Lent {
-    fn capture(&self, command: &str) -> io::Result<program::Captured> {
-        self.0.capture(command)
+    fn capture(&self, command: &str, limit: Option<Duration>) -> io::Result<program::Captured> {
+        self.0.capture(command, limit)
     }
 
     fn run(&self, program: &OsStr, words: &[OsString], stdin: &[u8]) -> io::Result<Ended> {
@@ -344,7 +344,7 @@ impl Sandbox {
             signals: cues.signals.clone(),
             programs: match &self.programs {
                 Some(programs) => Box::new(Lent(Arc::clone(programs))),
-                None => Box::new(RealPrograms),
+                None => Box::new(RealPrograms::new(cues.signals.clone())),
             },
         };
         let args = std::iter::once("pachat")

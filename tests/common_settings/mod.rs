@@ -241,7 +241,7 @@ impl Secrets for Typist {
 struct Editor(Option<fn(&str) -> String>);
 
 impl Programs for Editor {
-    fn capture(&self, command: &str) -> io::Result<Captured> {
+    fn capture(&self, command: &str, _limit: Option<Duration>) -> io::Result<Captured> {
         Ok(Captured {
             stdout: format!("{command}\n").into_bytes(),
             success: command != "false",

@@ -2,7 +2,11 @@
 //!
 //! Layer: commands. Promise: of a key at most its last four characters are shown.
 
-use std::io::Read;
+use std::cell::Cell;
+use std::ffi::{OsStr, OsString};
+use std::io::{self, Read};
+use std::path::Path;
+use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 use zeroize::Zeroizing;
@@ -14,6 +18,8 @@ use crate::model::secret::Secret;
 use crate::model::time;
 use crate::ops::journal;
 use crate::ops::key::{self, KeySource, Sources};
+use crate::platform::Programs;
+use crate::platform::program::{Captured, Ended};
 use crate::settings::Origin;
 use crate::store::keys::{self, Access, KeyStore, Mode, NewWrap};
 
@@ -35,7 +41,7 @@ pub(super) fn run(action: KeyAction, context: &mut Context) -> Result<()> {
 /// there is none. May run a command or ask for a pass phrase, so it is called only when
 /// a request is about to leave. Warns of a key that does not look like OpenRouter's.
 pub fn resolve(context: &mut Context) -> Result<Option<(Secret, KeySource)>> {
-    let resolved = with_sources(context, key::resolve)?;
+    let resolved = with_sources(context, context.programs.as_ref(), key::resolve)?;
     if let Some((secret, _)) = &resolved {
         warn_of_doubt(secret, context);
     }
@@ -50,13 +56,18 @@ pub enum Quiet {
     Found(Secret, KeySource),
     /// It is there, and opening it would take a person or a command: why it was left closed.
     Closed(KeySource, &'static str),
+    /// It is there, and the command that opens it did not come to its end in time.
+    Late(KeySource),
 }
 
-/// The key for requests, without asking anybody; commands are run only if `runs_commands`.
-pub fn resolve_quietly(context: &Context, runs_commands: bool) -> Result<Quiet> {
-    let Some(source) = with_sources(context, key::source)? else {
+/// The key for requests, without asking anybody. A command is run only with a limit, and ended
+/// when that has passed.
+pub fn resolve_quietly(context: &Context, limit: Option<Duration>) -> Result<Quiet> {
+    let programs = context.programs.as_ref();
+    let Some(source) = with_sources(context, programs, key::source)? else {
         return Ok(Quiet::Missing);
     };
+    let runs_commands = limit.is_some();
     let asks = context.settings.encryption_key().is_none();
     match source {
         KeySource::Sealed(Mode::Passphrase) if asks => {
@@ -71,10 +82,47 @@ pub fn resolve_quietly(context: &Context, runs_commands: bool) -> Result<Quiet> 
         }
         _ => {}
     }
-    Ok(match with_sources(context, key::resolve)? {
+    let programs = Limited {
+        programs,
+        limit,
+        is_late: Cell::new(false),
+    };
+    let resolved = with_sources(context, &programs, key::resolve);
+    if programs.is_late.get() {
+        return Ok(Quiet::Late(source));
+    }
+    Ok(match resolved? {
         Some((secret, source)) => Quiet::Found(secret, source),
         None => Quiet::Missing,
     })
+}
+
+/// Programs that may take so long.
+struct Limited<'a> {
+    programs: &'a dyn Programs,
+    limit: Option<Duration>,
+    /// Whether one took longer.
+    is_late: Cell<bool>,
+}
+
+impl Programs for Limited<'_> {
+    fn capture(&self, command: &str, limit: Option<Duration>) -> io::Result<Captured> {
+        let captured = self.programs.capture(command, limit.or(self.limit));
+        if let Err(error) = &captured
+            && error.kind() == io::ErrorKind::TimedOut
+        {
+            self.is_late.set(true);
+        }
+        captured
+    }
+
+    fn run(&self, program: &OsStr, arguments: &[OsString], stdin: &[u8]) -> io::Result<Ended> {
+        self.programs.run(program, arguments, stdin)
+    }
+
+    fn edit(&self, editor: &str, file: &Path) -> io::Result<bool> {
+        self.programs.edit(editor, file)
+    }
 }
 
 fn warn_of_doubt(secret: &Secret, context: &mut Context) {
@@ -85,7 +133,7 @@ fn warn_of_doubt(secret: &Secret, context: &mut Context) {
     }
 }
 
-fn access(context: &Context) -> Access<'_> {
+fn access<'a>(context: &'a Context, programs: &'a dyn Programs) -> Access<'a> {
     Access {
         disk: context.disk.as_ref(),
         random: context.random.as_ref(),
@@ -93,11 +141,15 @@ fn access(context: &Context) -> Access<'_> {
         data_dir: context.settings.data_dir(),
         passphrase: context.settings.encryption_key(),
         secrets: context.secrets.as_ref(),
-        programs: context.programs.as_ref(),
+        programs,
     }
 }
 
-fn with_sources<T>(context: &Context, action: impl FnOnce(&Sources<'_>) -> Result<T>) -> Result<T> {
+fn with_sources<T>(
+    context: &Context,
+    programs: &dyn Programs,
+    action: impl FnOnce(&Sources<'_>) -> Result<T>,
+) -> Result<T> {
     let file = context.global.api_key_file.as_ref();
     let file = file.map(|path| context.environment.resolve(path));
     let variable = context.settings.api_key().map(|(secret, origin)| {
@@ -114,7 +166,7 @@ fn with_sources<T>(context: &Context, action: impl FnOnce(&Sources<'_>) -> Resul
         variable,
         store: &context.settings.keys_file(),
         origin: &context.settings.base_url().origin(),
-        access: access(context),
+        access: access(context, programs),
     })
 }
 
@@ -146,7 +198,7 @@ fn set(stdin: bool, wrap: Option<&NewWrap>, context: &mut Context) -> Result<()>
     let path = context.settings.keys_file();
     let lock = super::lock(context)?;
     let put = keys::put(
-        &access(context),
+        &access(context, context.programs.as_ref()),
         &path,
         &origin,
         &key,
@@ -171,7 +223,7 @@ fn set(stdin: bool, wrap: Option<&NewWrap>, context: &mut Context) -> Result<()>
     }
     let line = format!("sealed by {}: {}", put.mode.name(), put.mode.protects());
     context.ui.note(&line);
-    match with_sources(context, key::source)? {
+    match with_sources(context, context.programs.as_ref(), key::source)? {
         Some(KeySource::Sealed(_)) | None => {}
         Some(other) => context
             .ui
@@ -248,19 +300,22 @@ struct Status {
 /// if there is none.
 fn status(as_json: bool, context: &mut Context) -> Result<()> {
     let store = keys::read(context.disk.as_ref(), &context.settings.keys_file())?;
-    let current = match with_sources(context, key::source)? {
+    let current = match with_sources(context, context.programs.as_ref(), key::source)? {
         None => None,
         Some(source @ (KeySource::Command | KeySource::Sealed(Mode::Command))) => {
             Some(Status { source, mask: None })
         }
         Some(source @ KeySource::Sealed(Mode::Passphrase)) => Some(Status { source, mask: None }),
-        Some(source) => with_sources(context, key::resolve)?.map(|(secret, _)| {
-            warn_of_doubt(&secret, context);
-            Status {
-                source,
-                mask: Some(key::mask(&secret)),
-            }
-        }),
+        Some(source) => {
+            let resolved = with_sources(context, context.programs.as_ref(), key::resolve)?;
+            resolved.map(|(secret, _)| {
+                warn_of_doubt(&secret, context);
+                Status {
+                    source,
+                    mask: Some(key::mask(&secret)),
+                }
+            })
+        }
     };
     let text = if as_json {
         format!(

@@ -24,7 +24,7 @@ use crate::model::secret::Secret;
 use crate::ops::health::{
     self, Config, Job, Key, Model, NAMES, Report, ServerJob, Status, Thresholds,
 };
-use crate::ops::key;
+use crate::ops::key::{self, KeySource};
 use crate::platform::network::RealNetwork;
 use crate::platform::process;
 use crate::settings::Settings;
@@ -63,7 +63,7 @@ pub struct HealthArgs {
     #[arg(long, value_name = "PROBE", value_delimiter = ',', value_parser = PossibleValuesParser::new(NAMES), hide_possible_values = true)]
     pub skip: Vec<String>,
 
-    /// Give the server this many seconds altogether
+    /// Give the server this many seconds altogether, and as many to a command that gives the key
     #[arg(long, value_name = "SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=600))]
     pub timeout: u64,
 
@@ -160,7 +160,8 @@ fn job(args: &HealthArgs, names: &[&'static str], context: &mut Context) -> Resu
     let wants_key = asks || names.contains(&"key");
     let profile = Profile::new(context.settings.profile(), context.settings.base_url())?;
     let (key, secret) = if wants_key {
-        find_key(profile, asks, context)
+        let limit = Duration::from_secs(args.timeout);
+        find_key(profile, asks.then_some(limit), context)?
     } else {
         (Key::Missing { wanted: false }, None)
     };
@@ -226,10 +227,15 @@ fn config(context: &Context) -> Config {
     }
 }
 
-/// The key, without asking anybody, and how it was found.
-fn find_key(profile: Profile, asks: bool, context: &Context) -> (Key, Option<Secret>) {
+/// The key, without asking anybody, and how it was found. A command that gives it is run only
+/// with a limit. Only a signal is an error.
+fn find_key(
+    profile: Profile,
+    limit: Option<Duration>,
+    context: &Context,
+) -> Result<(Key, Option<Secret>)> {
     let wanted = profile.needs_key();
-    match resolve_key_quietly(context, asks) {
+    Ok(match resolve_key_quietly(context, limit) {
         Ok(QuietKey::Missing) => (Key::Missing { wanted }, None),
         Ok(QuietKey::Closed(source, why)) => {
             let (source, why) = (source.to_string(), why.to_owned());
@@ -239,17 +245,32 @@ fn find_key(profile: Profile, asks: bool, context: &Context) -> (Key, Option<Sec
             context.log.hide(&secret);
             let source = source.to_string();
             if !connection::may_carry_key(context) {
-                return (Key::Withheld { source }, None);
+                return Ok((Key::Withheld { source }, None));
             }
             let doubt = key::doubt(&secret);
             let doubt = doubt.filter(|_| context.settings.base_url().is_openrouter());
             (Key::Found { source, doubt }, Some(secret))
         }
+        Ok(QuietKey::Late(source)) => {
+            let command = match source {
+                KeySource::Sealed(_) => "master.command",
+                _ => "api.key_command",
+            };
+            let late = Key::Late {
+                source: source.to_string(),
+                command,
+                limit: limit.unwrap_or_default(),
+            };
+            (late, None)
+        }
+        Err(error) if matches!(error.kind(), Kind::Interrupted | Kind::Terminated) => {
+            return Err(error);
+        }
         Err(error) => {
             let hint = error.hint_text().map(str::to_owned);
             (Key::Fault(error.headline(), hint), None)
         }
-    }
+    })
 }
 
 /// What is printed, or written.

@@ -119,6 +119,15 @@ pub enum Key {
         /// Why it was not opened.
         why: String,
     },
+    /// It is there, and the command that opens it did not come to its end in time.
+    Late {
+        /// Where it is.
+        source: String,
+        /// Where the command stands.
+        command: &'static str,
+        /// How long it was given.
+        limit: Duration,
+    },
     /// It is there, and must not be sent.
     Withheld {
         /// Where it came from.
@@ -402,6 +411,21 @@ fn key(key: &Key) -> Probe {
         }
         Key::Closed { source, why } => {
             Probe::new(KEY, format!("from {source}; not opened: {why}"))
+        }
+        Key::Late {
+            source,
+            command,
+            limit,
+        } => {
+            let seconds = limit.as_secs();
+            Probe::new(KEY, format!("from {source}; no answer")).unhealthy(
+                "key-timeout",
+                format!("the command in {command} took longer than {seconds} s, and was ended"),
+                format!(
+                    "run it yourself and see what it waits for; or give it more time: --timeout {}",
+                    seconds.saturating_mul(2).min(600)
+                ),
+            )
         }
         Key::Withheld { source } => Probe::new(KEY, format!("from {source}; not sent")).unhealthy(
             "key-over-http",

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::sync::Mutex;
+use std::time::Duration;
 
 use super::*;
 use crate::platform::Programs;
@@ -31,7 +32,7 @@ impl Secrets for Typist {
 struct Echo(Cell<usize>);
 
 impl Programs for Echo {
-    fn capture(&self, command: &str) -> io::Result<Captured> {
+    fn capture(&self, command: &str, _limit: Option<Duration>) -> io::Result<Captured> {
         self.0.set(self.0.get() + 1);
         Ok(Captured {
             stdout: format!("{command}\r\n").into_bytes(),

@@ -284,10 +284,10 @@ fn run(access: &Access<'_>, command: &str) -> Result<Secret> {
         cannot_open(why)
             .hint("run the command yourself and see what it says; it must print a secret")
     };
-    let mut captured = access
-        .programs
-        .capture(command)
-        .map_err(|error| fail("the command cannot be run").cause(error))?;
+    let mut captured = access.programs.capture(command, None).map_err(|error| {
+        let signal = Error::of_wait(&error);
+        signal.unwrap_or_else(|| fail("the command cannot be run").cause(error))
+    })?;
     if !captured.success {
         captured.stdout.zeroize();
         return Err(fail("the command failed"));

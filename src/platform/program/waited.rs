@@ -1,0 +1,183 @@
+//! A program that is waited for, but not at any price: a signal ends the wait, and so does a
+//! limit.
+//!
+//! Layer: platform.
+
+use std::io::{self, Read as _};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::Captured;
+use crate::platform::Signals;
+
+/// How often to look whether a signal has arrived.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// How long a program that was asked to end may take to put things in order.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// A program under way, of which the standard output is kept.
+pub(super) struct Waited {
+    child: Child,
+    /// Whether it leads a group of its own, which everything belongs to that it starts.
+    leads: bool,
+    output: Receiver<io::Result<Vec<u8>>>,
+}
+
+impl Waited {
+    /// Starts it. A leader of a group of its own can be ended with all that it has started, but
+    /// can ask nobody anything: the terminal belongs to another group.
+    pub(super) fn start(command: &mut Command, leads: bool) -> io::Result<Self> {
+        #[cfg(unix)]
+        if leads {
+            std::os::unix::process::CommandExt::process_group(command, 0);
+        }
+        let mut child = command.stdout(Stdio::piped()).spawn()?;
+        let output = read(child.stdout.take())?;
+        Ok(Self {
+            child,
+            leads,
+            output,
+        })
+    }
+
+    /// Waits for its end and returns what it printed.
+    pub(super) fn capture(
+        mut self,
+        limit: Option<Duration>,
+        signals: &Signals,
+    ) -> io::Result<Captured> {
+        let start = Instant::now();
+        let waited = self.output(|| stop(start, limit, signals));
+        let ended = waited.and_then(|stdout| {
+            let status = self.status(|| stop(start, limit, signals))?;
+            if !status.success() {
+                // The terminal's Ctrl-C has ended it as well, and that is no failure of its own.
+                stop(start, None, signals)?;
+            }
+            Ok(Captured {
+                stdout,
+                success: status.success(),
+            })
+        });
+        if ended.is_err() {
+            self.end();
+        }
+        ended
+    }
+
+    /// What it printed, once nobody can print any more.
+    fn output(&self, stop: impl Fn() -> io::Result<()>) -> io::Result<Vec<u8>> {
+        loop {
+            match self.output.recv_timeout(LOOK) {
+                Ok(read) => return read,
+                Err(RecvTimeoutError::Timeout) => stop()?,
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(io::Error::other("its output cannot be read"));
+                }
+            }
+        }
+    }
+
+    /// How it ended. It may go on for a while after it has closed its output.
+    fn status(&mut self, stop: impl Fn() -> io::Result<()>) -> io::Result<ExitStatus> {
+        let mut pause = Duration::from_millis(1);
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status);
+            }
+            stop()?;
+            thread::sleep(pause);
+            pause = (pause * 2).min(LOOK);
+        }
+    }
+
+    /// Ends it, first by asking. One that hangs in the system, and so cannot be ended, is left
+    /// behind.
+    fn end(&mut self) {
+        self.ask_to_end();
+        let deadline = Instant::now() + GRACE;
+        while Instant::now() < deadline && !self.has_ended() {
+            thread::sleep(Duration::from_millis(5));
+        }
+        self.make_end();
+        let deadline = Instant::now() + GRACE;
+        while Instant::now() < deadline && matches!(self.child.try_wait(), Ok(None)) {
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+#[cfg(unix)]
+impl Waited {
+    fn ask_to_end(&self) {
+        use rustix::process::Signal;
+        self.signal(Signal::TERM);
+        // One that wanted the terminal has been stopped, and hears nothing until it goes on.
+        self.signal(Signal::CONT);
+    }
+
+    fn make_end(&mut self) {
+        // Also where the leader has ended: what it has started may not have.
+        self.signal(rustix::process::Signal::KILL);
+    }
+
+    fn signal(&self, signal: rustix::process::Signal) {
+        use rustix::process::{Pid, kill_process, kill_process_group};
+        let pid = Pid::from_child(&self.child);
+        // One that has ended in the meantime needs no signal.
+        let _ = if self.leads {
+            kill_process_group(pid, signal)
+        } else {
+            kill_process(pid, signal)
+        };
+    }
+
+    /// Whether it has ended. Leaves it to be waited for, so that its number stays its own.
+    fn has_ended(&self) -> bool {
+        use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        let found = waitid(WaitId::Pid(Pid::from_child(&self.child)), options);
+        !matches!(found, Ok(None))
+    }
+}
+
+#[cfg(not(unix))]
+impl Waited {
+    fn ask_to_end(&mut self) {
+        let _ = self.child.kill();
+    }
+
+    fn make_end(&mut self) {}
+
+    fn has_ended(&mut self) -> bool {
+        !matches!(self.child.try_wait(), Ok(None))
+    }
+}
+
+/// An error if there is no more waiting.
+fn stop(start: Instant, limit: Option<Duration>, signals: &Signals) -> io::Result<()> {
+    if let Some(signal) = signals.pending() {
+        return Err(io::Error::new(io::ErrorKind::Interrupted, signal));
+    }
+    if limit.is_some_and(|limit| start.elapsed() >= limit) {
+        return Err(io::ErrorKind::TimedOut.into());
+    }
+    Ok(())
+}
+
+/// Reads on a thread of its own, which ends with the last who holds the other side.
+fn read(stdout: Option<ChildStdout>) -> io::Result<Receiver<io::Result<Vec<u8>>>> {
+    let (sender, receiver) = mpsc::channel();
+    thread::Builder::new()
+        .name("output".into())
+        .spawn(move || {
+            let mut bytes = Vec::new();
+            let read = stdout.map_or(Ok(0), |mut stdout| stdout.read_to_end(&mut bytes));
+            // Nobody listens any more to one that is late.
+            drop(sender.send(read.map(|_| bytes)));
+        })?;
+    Ok(receiver)
+}
