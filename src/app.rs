@@ -14,12 +14,13 @@ use crate::archive::manifest;
 use crate::cli::{self, Cli, ColorChoice, Command, Global};
 use crate::commands;
 use crate::commands::config::{ConfigAction, ConfigArgs};
+use crate::commands::health;
 use crate::context::Context;
 use crate::logging;
 use crate::model::error::{Error, Kind, Result};
 use crate::model::record;
 use crate::ops::journal;
-use crate::platform::{Disk, Environment, Host, Output};
+use crate::platform::{Clock, Disk, Environment, Guard, Host, Output, Signals};
 use crate::settings::Settings;
 use crate::store::{self, Store};
 use crate::term::Ui;
@@ -37,7 +38,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>, host: Host) -> ExitCode {
         mut stderr,
         secrets,
         clock,
-        disk,
+        mut disk,
         random,
         signals,
         programs,
@@ -55,6 +56,13 @@ pub fn run(args: impl IntoIterator<Item = OsString>, host: Host) -> ExitCode {
         Err(error) => return refuse(&error, &environment, &mut stdout, &mut stderr),
     };
     let colour = colour(&cli.global, &environment, &stdout, &stderr);
+    let guard = match guard(&cli, &environment, &mut disk, clock.as_ref(), &signals) {
+        Ok(guard) => guard,
+        Err(error) => {
+            let mut ui = Ui::new(stdout, stderr, talk(&cli.global), colour);
+            return finish(Err(error), &mut ui);
+        }
+    };
     let store_of = |settings: &Settings| {
         Store::new(
             settings.data_dir().to_path_buf(),
@@ -106,6 +114,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>, host: Host) -> ExitCode {
         clock,
         log,
         disk,
+        guard,
         random,
         signals,
         programs,
@@ -117,6 +126,24 @@ pub fn run(args: impl IntoIterator<Item = OsString>, host: Host) -> ExitCode {
     let code = finish(result, &mut context.ui);
     logging::warn_of_failure(&mut context);
     code
+}
+
+/// Puts a guard before the disk of a command that is to say that the disk is dead, and so must
+/// not wait for it: settings are on it, too. Only a signal is an error.
+fn guard(
+    cli: &Cli,
+    environment: &Environment,
+    disk: &mut Arc<dyn Disk>,
+    clock: &dyn Clock,
+    signals: &Signals,
+) -> Result<Option<Arc<Guard>>> {
+    if !matches!(&cli.command, Command::Health(_)) {
+        return Ok(None);
+    }
+    let guard = Arc::new(Guard::new(Arc::clone(disk)));
+    *disk = Arc::clone(&guard) as Arc<dyn Disk>;
+    health::look_at_settings(&guard, &cli.global, environment, clock, signals)?;
+    Ok(Some(guard))
 }
 
 /// Settings from every source. A broken file of settings must not keep anybody from mending

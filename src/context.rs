@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cli::Global;
-use crate::platform::{Clock, Disk, Environment, Input, Programs, Random, Secrets, Signals};
+use crate::platform::{Clock, Disk, Environment, Guard, Input, Programs, Random, Secrets, Signals};
 use crate::settings::Settings;
 use crate::store::Store;
 use crate::store::log::Log;
@@ -31,6 +31,8 @@ pub struct Context {
     pub log: Arc<Log>,
     /// Files.
     pub disk: Arc<dyn Disk>,
+    /// What the disk does not wait for; `None` where it waits for everything.
+    pub guard: Option<Arc<Guard>>,
     /// Unpredictable bytes.
     pub random: Arc<dyn Random>,
     /// Ctrl-C and its relatives.

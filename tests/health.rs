@@ -1266,51 +1266,92 @@ fn a_reader_that_goes_away_ends_quietly() {
     assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
 }
 
-/// A disk whose directory of backups hangs, as a dead network file system does, until the test
-/// lets it go.
-struct HangingDisk(Gate);
+/// Whether an operation on a path hangs.
+type Hangs = Box<dyn Fn(&str, &Path) -> bool + Send + Sync>;
+
+/// A disk that hangs in some operations, as a dead network file system does, until the test lets
+/// it go.
+struct HangingDisk {
+    gate: Gate,
+    hangs: Hangs,
+}
+
+impl HangingDisk {
+    /// One that does not answer below any of these places.
+    fn dead_below(places: &[PathBuf]) -> (Gate, Arc<dyn Disk>) {
+        let places = places.to_vec();
+        Self::hanging(move |_, path| places.iter().any(|place| path.starts_with(place)))
+    }
+
+    fn hanging(
+        hangs: impl Fn(&str, &Path) -> bool + Send + Sync + 'static,
+    ) -> (Gate, Arc<dyn Disk>) {
+        let (gate, hangs) = (Gate::default(), Box::new(hangs));
+        let disk = Self {
+            gate: gate.clone(),
+            hangs,
+        };
+        (gate, Arc::new(disk))
+    }
+
+    fn pass(&self, operation: &str, path: &Path) {
+        if (self.hangs)(operation, path) {
+            self.gate.wait();
+        }
+    }
+}
 
 impl Disk for HangingDisk {
     fn open(&self, path: &Path, how: Open) -> io::Result<Box<dyn File>> {
+        self.pass("open", path);
         RealDisk.open(path, how)
     }
     fn create_dir(&self, path: &Path) -> io::Result<()> {
+        self.pass("create_dir", path);
         RealDisk.create_dir(path)
     }
     fn read_dir(&self, path: &Path) -> io::Result<Vec<Entry>> {
-        if path.ends_with("backups") {
-            self.0.wait();
-        }
+        self.pass("read_dir", path);
         RealDisk.read_dir(path)
     }
     fn stat(&self, path: &Path) -> io::Result<Stat> {
+        self.pass("stat", path);
         RealDisk.stat(path)
     }
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        RealDisk.rename(from, to)
+    fn rename(&self, path: &Path, to: &Path) -> io::Result<()> {
+        self.pass("rename", path);
+        RealDisk.rename(path, to)
     }
-    fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()> {
-        RealDisk.hard_link(from, to)
+    fn hard_link(&self, path: &Path, to: &Path) -> io::Result<()> {
+        self.pass("hard_link", path);
+        RealDisk.hard_link(path, to)
     }
     fn remove_file(&self, path: &Path) -> io::Result<()> {
+        self.pass("remove_file", path);
         RealDisk.remove_file(path)
     }
     fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        self.pass("remove_dir", path);
         RealDisk.remove_dir(path)
     }
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        self.pass("sync_dir", path);
         RealDisk.sync_dir(path)
     }
     fn sync_tree(&self, path: &Path) -> io::Result<()> {
+        self.pass("sync_tree", path);
         RealDisk.sync_tree(path)
     }
     fn free_space(&self, path: &Path) -> io::Result<Option<u64>> {
+        self.pass("free_space", path);
         RealDisk.free_space(path)
     }
     fn set_mode(&self, path: &Path, mode: u32) -> io::Result<()> {
+        self.pass("set_mode", path);
         RealDisk.set_mode(path, mode)
     }
     fn walk(&self, path: &Path) -> io::Result<Vec<Walked>> {
+        self.pass("walk", path);
         RealDisk.walk(path)
     }
 }
@@ -1318,8 +1359,11 @@ impl Disk for HangingDisk {
 #[test]
 fn a_probe_that_hangs_holds_up_nobody() {
     let (_server, mut sandbox) = lived_in([]);
-    let gate = Gate::default();
-    sandbox.disk = Arc::new(HangingDisk(gate.clone()));
+    let (gate, disk) = HangingDisk::hanging(|operation, path| {
+        // It answers, and then no more.
+        operation == "read_dir" && path.ends_with("backups")
+    });
+    sandbox.disk = disk;
     let now = Timestamp::now().to_string();
     sandbox.clock = Arc::new(TestClock::at(&now).faster(10));
     let ran = sandbox.run(&["health", "--offline", "--json", "--only", "backup,config"]);
@@ -1336,6 +1380,108 @@ fn a_probe_that_hangs_holds_up_nobody() {
             .contains("network file system"),
         "{probe}"
     );
+}
+
+/// A home of which some places give no answer until the gate opens, with a clock that makes
+/// waiting short.
+fn dead(places: &[&str]) -> (FakeServer, Sandbox, Gate) {
+    let (server, mut sandbox) = lived_in([]);
+    let places: Vec<PathBuf> = places
+        .iter()
+        .map(|place| sandbox.path().join(place))
+        .collect();
+    let (gate, disk) = HangingDisk::dead_below(&places);
+    sandbox.disk = disk;
+    let now = Timestamp::now().to_string();
+    sandbox.clock = Arc::new(TestClock::at(&now).faster(20));
+    (server, sandbox, gate)
+}
+
+#[test]
+fn a_data_directory_that_gives_no_answer_is_told_and_holds_up_nobody() {
+    let (server, sandbox, gate) = dead(&["data"]);
+    let asked = server.requests().len();
+    let path = sandbox.data_dir();
+    let path = path.to_str().unwrap();
+    let ran = sandbox.run(&["health", "--json"]);
+    assert_eq!((ran.code, ran.stderr.as_str()), (2, ""));
+    let report = json(&ran);
+    let found = (2, probe_of(&report, "data-dir").clone());
+    assert_code(&found, "no-answer", &format!("{path} gave no answer"));
+    assert!(found.1["remedy"].as_str().unwrap().contains("mounted anew"));
+    // Where the settings are not known, nobody is asked anything, least of all with a key.
+    for name in ["config", "key", "server", "model", "store", "backup"] {
+        let probe = probe_of(&report, name);
+        assert_eq!(probe["status"], "skipped", "{probe}");
+        assert!(probe["value"].as_str().unwrap().contains(path), "{probe}");
+    }
+    assert_eq!(server.requests().len(), asked);
+    assert_eq!(probe_of(&report, "clock")["status"], "ok");
+    let ran = sandbox.run(&["health", "--quiet"]);
+    assert_eq!((ran.code, ran.stdout.lines().count()), (2, 1));
+    assert!(ran.stdout.contains(path), "{}", ran.stdout);
+    let ran = sandbox.run(&["health", "--prometheus", "--output", "x.prom"]);
+    assert_eq!(ran.code, 2, "{}", ran.stderr);
+    let metrics = std::fs::read_to_string(sandbox.path().join("x.prom")).unwrap();
+    let metric = "pachat_probe_problem{probe=\"data-dir\",code=\"no-answer\"} 1";
+    assert!(metrics.contains(metric), "{metrics}");
+    // It is no look without its settings, whatever else was to be left out.
+    let ran = sandbox.run(&["health", "--only", "memory"]);
+    assert_eq!(ran.code, 2, "{}", ran.stdout);
+    assert!(ran.stdout.contains("data-dir\tunhealthy"), "{}", ran.stdout);
+    gate.open();
+    let ran = sandbox.run(&["health", "--json", "--only", "data-dir"]);
+    assert_eq!(ran.code, 0, "{}", ran.stdout);
+}
+
+#[test]
+fn each_place_that_gives_no_answer_is_told_by_its_own_probe() {
+    for (place, name, more) in [
+        ("config/pachat", "config", &[][..]),
+        (
+            "elsewhere.json",
+            "config",
+            &["--config-file", "elsewhere.json"],
+        ),
+        ("variables", "config", &["--env-file", "variables"]),
+        ("key", "key", &["--api-key-file", "key"]),
+        ("data/pachat/backups", "backup", &[]),
+    ] {
+        let (_server, sandbox, gate) = dead(&[place]);
+        for name in ["elsewhere.json", "variables", "key"] {
+            std::fs::write(sandbox.path().join(name), "{}").unwrap();
+        }
+        let args = ["health", "--json", "--offline"];
+        let ran = sandbox.run(&[more, &args].concat());
+        gate.open();
+        assert_eq!((ran.code, ran.stderr.as_str()), (2, ""), "{place}");
+        let report = json(&ran);
+        let found = (2, probe_of(&report, name).clone());
+        assert_code(&found, "no-answer", place);
+        assert_eq!(probe_of(&report, "data-dir")["status"], "ok", "{place}");
+    }
+}
+
+#[test]
+fn ctrl_c_ends_a_look_at_a_place_that_gives_no_answer() {
+    let mut sandbox = Sandbox::new();
+    let cues = Cues {
+        // No time passes: only the signal can end it.
+        clock: Arc::new(TestClock::new().faster(0)),
+        ..Cues::default()
+    };
+    let (data, signals) = (sandbox.path().join("data"), cues.signals.clone());
+    let (gate, disk) = HangingDisk::hanging(move |_, path| {
+        let is_dead = path.starts_with(&data);
+        if is_dead {
+            signals.raise_interrupt();
+        }
+        is_dead
+    });
+    sandbox.disk = disk;
+    let ran = sandbox.run_on(&cues, &["health"], "");
+    gate.open();
+    assert_eq!((ran.code, ran.stdout.as_str()), (130, ""));
 }
 
 #[test]

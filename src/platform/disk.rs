@@ -7,7 +7,10 @@ use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
+
+#[cfg(unix)]
+use super::program;
 
 /// How to open a file. Files are created with mode 0600, never changed to it later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -175,6 +178,12 @@ pub trait Disk: Send + Sync {
             free,
             ..FileSystem::default()
         })
+    }
+
+    /// Whether what a path is on answers at all: `TimedOut` if it does not within this time, as
+    /// far as the platform can tell. What is not there, or may not be looked at, is an answer.
+    fn answers(&self, path: &Path, _limit: Duration) -> io::Result<()> {
+        self.stat(path).map(drop)
     }
 
     /// Gives a file or directory these Unix permission bits; follows no link. Does nothing
@@ -413,6 +422,11 @@ impl Disk for RealDisk {
     }
 
     #[cfg(unix)]
+    fn answers(&self, path: &Path, limit: Duration) -> io::Result<()> {
+        program::look(path, limit)
+    }
+
+    #[cfg(unix)]
     fn set_mode(&self, path: &Path, mode: u32) -> io::Result<()> {
         use rustix::fs::{Mode, OFlags};
         // Through an open file, so that what was looked at is what changes. Without `NONBLOCK`
@@ -617,6 +631,31 @@ mod tests {
         RealDisk.remove_tree(&root).unwrap();
         RealDisk.remove_tree(&root).unwrap();
         assert!(RealDisk.read_dir(directory.path()).unwrap().is_empty());
+    }
+
+    #[test]
+    fn whatever_is_there_or_not_answers() {
+        const LONG: Duration = Duration::from_secs(60);
+        let (_directory, root) = tree();
+        let answers = |path: &Path| {
+            let answer = RealDisk.answers(path, LONG);
+            assert!(
+                !matches!(&answer, Err(error) if error.kind() == io::ErrorKind::TimedOut),
+                "{}: {answer:?}",
+                path.display()
+            );
+        };
+        answers(&root);
+        answers(&root.join("z"));
+        answers(&root.join("missing"));
+        #[cfg(unix)]
+        {
+            // A pipe that nobody writes to is not waited for.
+            let pipe = root.join("pipe");
+            let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+            assert!(made.unwrap().success());
+            answers(&pipe);
+        }
     }
 
     #[cfg(unix)]

@@ -7,6 +7,7 @@
 pub mod clock;
 pub mod disk;
 pub mod environment;
+pub mod guard;
 pub mod network;
 pub mod process;
 pub mod program;
@@ -21,6 +22,7 @@ use std::sync::Arc;
 pub use clock::Clock;
 pub use disk::Disk;
 pub use environment::Environment;
+pub use guard::Guard;
 pub use network::Network;
 pub use program::Programs;
 pub use random::Random;

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use super::Signals;
-use waited::Waited;
+use waited::{End, Waited};
 
 /// Runs other programs.
 pub trait Programs {
@@ -65,7 +65,12 @@ impl Programs for RealPrograms {
     fn capture(&self, command: &str, limit: Option<Duration>) -> io::Result<Captured> {
         let mut shell = shell(command);
         shell.stdin(Stdio::null()).stderr(Stdio::inherit());
-        let program = Waited::start(&mut shell, limit.is_some())?;
+        let end = if limit.is_some() {
+            End::WithAll
+        } else {
+            End::Alone
+        };
+        let program = Waited::start(&mut shell, end)?;
         program.capture(limit, &self.signals)
     }
 
@@ -111,6 +116,20 @@ impl Programs for RealPrograms {
         };
         Ok(command.status()?.success())
     }
+}
+
+/// Opens a file or lists a directory in a process of its own, which is left behind if it does
+/// not come back: `TimedOut`. A thread that waits for a dead file system may hold up the end of
+/// its process, whatever is done to that.
+#[cfg(unix)]
+pub(super) fn look(path: &Path, limit: Duration) -> io::Result<()> {
+    // What is known about a file may be remembered for a while, but opening it is asked for.
+    const LOOK: &str = "test -f \"$1\" && true <\"$1\"; for name in \"$1\"/*; do break; done";
+    let mut look = shell(LOOK);
+    look.arg("pachat-look").arg(path);
+    look.stdin(Stdio::null()).stderr(Stdio::null());
+    let look = Waited::start(&mut look, End::AtOnce)?;
+    look.capture(Some(limit), &Signals::default()).map(drop)
 }
 
 fn shell(command: &str) -> Command {

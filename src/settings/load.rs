@@ -59,7 +59,7 @@ impl<'a> Loading<'a> {
         loading
     }
 
-    fn without_variables(
+    pub(super) fn without_variables(
         global: &'a Global,
         environment: &'a Environment,
         disk: &'a dyn Disk,
@@ -77,6 +77,24 @@ impl<'a> Loading<'a> {
             warnings: Vec::new(),
             forgiving: false,
         }
+    }
+
+    /// What is looked into before it is known where the data is.
+    pub(super) fn places(&self) -> Vec<PathBuf> {
+        let directory = self.config_dir.clone();
+        directory.into_iter().chain(self.env_file()).collect()
+    }
+
+    /// The data directory and the file of settings, as far as variables are known.
+    pub(super) fn places_of_data(&self) -> Vec<PathBuf> {
+        // That there is none is told by who loads the settings.
+        self.data_dir().map_or_else(
+            |_| Vec::new(),
+            |(data_dir, _)| {
+                let (config_file, _) = self.config_file(&data_dir);
+                vec![data_dir, config_file]
+            },
+        )
     }
 
     /// The file of variables, which need not exist.

@@ -130,6 +130,36 @@ impl Settings {
             .map(|(settings, _)| settings)
     }
 
+    /// Where variables are read from.
+    pub fn places_of_variables(
+        global: &Global,
+        environment: &Environment,
+        disk: &dyn Disk,
+    ) -> Vec<PathBuf> {
+        Loading::without_variables(global, environment, disk).places()
+    }
+
+    /// These, and where the data is unless a file of variables says otherwise. Reads nothing.
+    pub fn likely_places(
+        global: &Global,
+        environment: &Environment,
+        disk: &dyn Disk,
+    ) -> Vec<PathBuf> {
+        let loading = Loading::without_variables(global, environment, disk);
+        let mut places = loading.places();
+        places.extend(loading.places_of_data());
+        places
+    }
+
+    /// The data directory and the file of settings, which variables may name.
+    pub fn places_of_data(
+        global: &Global,
+        environment: &Environment,
+        disk: &dyn Disk,
+    ) -> Vec<PathBuf> {
+        Loading::forgiving(global, environment, disk).places_of_data()
+    }
+
     /// The data directory, absolute.
     pub fn data_dir(&self) -> &Path {
         &self.data_dir

@@ -183,6 +183,7 @@ impl Home {
             secrets: Box::new(Typist(Mutex::new(self.typed.iter().copied().collect()))),
             clock: Arc::new(Noon),
             disk: Arc::new(RealDisk),
+            guard: None,
             random: Arc::new(RealRandom),
             signals: Signals::default(),
             programs: Box::new(Editor(self.editor)),

@@ -3,6 +3,7 @@
 //! Layer: commands. Promises: exit codes are those of monitoring plugins; a broken file of
 //! settings, a missing data directory and one of a newer format are findings, not failures.
 
+mod places;
 mod prometheus;
 mod report;
 mod watch;
@@ -22,13 +23,15 @@ use crate::context::Context;
 use crate::model::error::{Error, Kind, Result};
 use crate::model::secret::Secret;
 use crate::ops::health::{
-    self, Config, Job, Key, Model, NAMES, Report, ServerJob, Status, Thresholds,
+    self, Config, Job, Key, Model, NAMES, Report, ServerJob, Silent, Status, Thresholds,
 };
 use crate::ops::key::{self, KeySource};
 use crate::platform::network::RealNetwork;
 use crate::platform::process;
 use crate::settings::Settings;
 use crate::store::atomic;
+
+pub use places::look_at_settings;
 
 /// Arguments of `health`.
 #[derive(Debug, Args)]
@@ -151,13 +154,21 @@ fn names(args: &HealthArgs) -> Result<Vec<&'static str>> {
 
 /// One look.
 fn look(args: &HealthArgs, names: &[&'static str], context: &mut Context) -> Result<Report> {
-    let job = job(args, names, context)?;
+    let silent = places::look_at_rest(args, context)?;
+    let job = job(args, names, silent, context)?;
     health::check(job, &context.store(), &context.signals)
 }
 
-fn job(args: &HealthArgs, names: &[&'static str], context: &mut Context) -> Result<Job> {
-    let asks = !args.offline && names.iter().any(|name| health::asks_server(name));
-    let wants_key = asks || names.contains(&"key");
+fn job(
+    args: &HealthArgs,
+    names: &[&'static str],
+    silent: Vec<Silent>,
+    context: &mut Context,
+) -> Result<Job> {
+    // Which server that is, and which key is for it, is in the settings.
+    let knows = !silent.iter().any(Silent::hides_settings);
+    let asks = knows && !args.offline && names.iter().any(|name| health::asks_server(name));
+    let wants_key = asks || (knows && names.contains(&"key"));
     let profile = Profile::new(context.settings.profile(), context.settings.base_url())?;
     let (key, secret) = if wants_key {
         let limit = Duration::from_secs(args.timeout);
@@ -180,6 +191,7 @@ fn job(args: &HealthArgs, names: &[&'static str], context: &mut Context) -> Resu
     let settings = &context.settings;
     Ok(Job {
         names: names.to_vec(),
+        silent,
         config: config(context),
         config_dir: settings.config_dir().map(PathBuf::from),
         keys_file: settings.keys_file(),

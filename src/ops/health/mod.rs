@@ -4,11 +4,13 @@
 //! directory comes and goes); it creates no data directory, writes nothing to the log, and
 //! costs nothing at any server. Each probe has a bound, and one that does not come back in
 //! time is reported as such and holds up nobody: its thread, which may hang in a dead network
-//! file system for ever, is left to itself and owns all it works with.
+//! file system for ever, is left to itself and owns all it works with. A place that is known to
+//! give no answer is not touched at all.
 
 mod local;
 mod report;
 mod server;
+mod silent;
 mod store;
 
 use std::path::PathBuf;
@@ -28,6 +30,7 @@ use super::statistics::Statistics;
 
 pub use report::{Metric, Probe, Problem, Report, Status};
 pub use server::{Model, ServerJob};
+pub use silent::Silent;
 
 /// The probes by name, in the order of a report.
 pub const NAMES: [&str; 13] = [
@@ -60,6 +63,9 @@ const BACKUP: &str = "backup";
 const MEMORY: &str = "memory";
 const CLOCK: &str = "clock";
 
+/// How long a place may take that is looked at before anything is read there.
+pub const LOOK: Duration = Duration::from_secs(4);
+
 /// How long a probe that asks no server may take.
 const LOCAL: Duration = Duration::from_secs(5);
 
@@ -68,7 +74,7 @@ const LOCAL: Duration = Duration::from_secs(5);
 const GRACE: Duration = Duration::from_secs(1);
 
 /// How often to look whether a signal has arrived.
-const LOOK: Duration = Duration::from_millis(20);
+const GLANCE: Duration = Duration::from_millis(20);
 
 /// By how much clocks may differ.
 const SKEW: SignedDuration = SignedDuration::from_mins(5);
@@ -160,6 +166,8 @@ pub struct Thresholds {
 pub struct Job {
     /// The probes that are wanted: some of [`NAMES`].
     pub names: Vec<&'static str>,
+    /// What gives no answer and is not to be touched.
+    pub silent: Vec<Silent>,
     /// How the settings were read.
     pub config: Config,
     /// Where `master.key` and `.env` are.
@@ -241,16 +249,23 @@ impl Task {
 pub fn check(job: Job, store: &Store, signals: &Signals) -> Result<Report> {
     let at = store.clock().now();
     let wanted = job.names.clone();
-    let mut probes = Vec::new();
-    for probe in [config(&job.config), key(&job.key)] {
-        probes.push(probe);
-    }
+    let mut probes = silent::probes(&job.silent, &wanted);
+    let told: Vec<&str> = probes.iter().map(|probe| probe.name).collect();
+    let is_open = |name: &str| wanted.contains(&name) && !told.contains(&name);
+    let mut others = vec![config(&job.config), key(&job.key)];
     let mut tasks = tasks(job, store);
-    tasks.retain(|task| task.names.iter().any(|name| wanted.contains(name)));
+    // What tells of the newest file for the clock needs the directory that gives no answer.
+    tasks.retain(|task| {
+        let own = task
+            .names
+            .iter()
+            .filter(|name| **name != CLOCK || told.is_empty());
+        own.into_iter().any(|name| is_open(name))
+    });
     let outcome = carry_out(tasks, store, signals)?;
-    probes.extend(outcome.probes);
-    probes.push(clock(at, outcome.newest, outcome.skew));
-    probes.retain(|probe| wanted.contains(&probe.name));
+    others.extend(outcome.probes);
+    others.push(clock(at, outcome.newest, outcome.skew));
+    probes.extend(others.into_iter().filter(|probe| is_open(probe.name)));
     probes.sort_by_key(|probe| NAMES.iter().position(|name| *name == probe.name));
     Ok(Report {
         at,
@@ -329,7 +344,7 @@ fn carry_out(tasks: Vec<Task>, store: &Store, signals: &Signals) -> Result<Outco
     }
     drop(sender);
     while !pending.is_empty() {
-        match receiver.recv_timeout(LOOK) {
+        match receiver.recv_timeout(GLANCE) {
             Ok((number, outcome)) => {
                 pending.retain(|(one, ..)| *one != number);
                 let Outcome {

@@ -18,29 +18,37 @@ const LOOK: Duration = Duration::from_millis(20);
 /// How long a program that was asked to end may take to put things in order.
 const GRACE: Duration = Duration::from_millis(500);
 
+/// How a program is ended that does not end by itself.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// It is asked first, then made to. It shares the terminal, so it can ask a person; what it
+    /// has started gets the terminal's signals.
+    Alone,
+    /// The same with all that it has started: it leads a group of its own. It can ask nobody,
+    /// since the terminal belongs to another group.
+    WithAll,
+    /// The same without being asked: it has nothing to put in order.
+    #[cfg_attr(not(unix), expect(dead_code, reason = "used for file systems of Unix"))]
+    AtOnce,
+}
+
 /// A program under way, of which the standard output is kept.
 pub(super) struct Waited {
     child: Child,
-    /// Whether it leads a group of its own, which everything belongs to that it starts.
-    leads: bool,
+    end: End,
     output: Receiver<io::Result<Vec<u8>>>,
 }
 
 impl Waited {
-    /// Starts it. A leader of a group of its own can be ended with all that it has started, but
-    /// can ask nobody anything: the terminal belongs to another group.
-    pub(super) fn start(command: &mut Command, leads: bool) -> io::Result<Self> {
+    /// Starts it.
+    pub(super) fn start(command: &mut Command, end: End) -> io::Result<Self> {
         #[cfg(unix)]
-        if leads {
+        if end != End::Alone {
             std::os::unix::process::CommandExt::process_group(command, 0);
         }
         let mut child = command.stdout(Stdio::piped()).spawn()?;
         let output = read(child.stdout.take())?;
-        Ok(Self {
-            child,
-            leads,
-            output,
-        })
+        Ok(Self { child, end, output })
     }
 
     /// Waits for its end and returns what it printed.
@@ -97,10 +105,12 @@ impl Waited {
     /// Ends it, first by asking. One that hangs in the system, and so cannot be ended, is left
     /// behind.
     fn end(&mut self) {
-        self.ask_to_end();
-        let deadline = Instant::now() + GRACE;
-        while Instant::now() < deadline && !self.has_ended() {
-            thread::sleep(Duration::from_millis(5));
+        if self.end != End::AtOnce {
+            self.ask_to_end();
+            let deadline = Instant::now() + GRACE;
+            while Instant::now() < deadline && !self.has_ended() {
+                thread::sleep(Duration::from_millis(5));
+            }
         }
         self.make_end();
         let deadline = Instant::now() + GRACE;
@@ -128,10 +138,9 @@ impl Waited {
         use rustix::process::{Pid, kill_process, kill_process_group};
         let pid = Pid::from_child(&self.child);
         // One that has ended in the meantime needs no signal.
-        let _ = if self.leads {
-            kill_process_group(pid, signal)
-        } else {
-            kill_process(pid, signal)
+        let _ = match self.end {
+            End::Alone => kill_process(pid, signal),
+            End::WithAll | End::AtOnce => kill_process_group(pid, signal),
         };
     }
 
@@ -180,4 +189,39 @@ fn read(stdout: Option<ChildStdout>) -> io::Result<Receiver<io::Result<Vec<u8>>>
             drop(sender.send(read.map(|_| bytes)));
         })?;
     Ok(receiver)
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    fn capture(line: &str, end: End, limit: Duration) -> io::Result<Captured> {
+        let mut command = Command::new("sh");
+        command.args(["-c", line]);
+        let program = Waited::start(&mut command, end)?;
+        program.capture(Some(limit), &Signals::default())
+    }
+
+    #[test]
+    fn what_is_printed_is_kept_and_failure_is_told() {
+        let captured = capture("echo one; exit 3", End::WithAll, Duration::from_secs(60)).unwrap();
+        assert_eq!(captured.stdout, b"one\n");
+        assert!(!captured.success);
+        // It may close its output long before it ends.
+        let captured = capture("exec >&-; sleep 0.1", End::Alone, Duration::from_secs(60));
+        assert!(captured.unwrap().success);
+    }
+
+    #[test]
+    fn what_takes_too_long_is_ended_also_if_it_does_not_want_to() {
+        for (end, line) in [
+            (End::Alone, "exec sleep 60"),
+            (End::WithAll, "trap '' TERM; while :; do sleep 60; done"),
+            (End::AtOnce, "sleep 60; true"),
+        ] {
+            let captured = capture(line, end, Duration::from_millis(50));
+            let error = captured.err().unwrap();
+            assert_eq!(error.kind(), io::ErrorKind::TimedOut, "{line}");
+        }
+    }
 }
