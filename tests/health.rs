@@ -7,13 +7,13 @@
 
 mod common;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use common::host::{Captured, Cues, Ran, Sandbox, TestClock, TestRandom};
@@ -23,7 +23,8 @@ use pachat::api::probe::{self, Diagnosis, Progress};
 use pachat::api::{Client, Endpoint};
 use pachat::platform::disk::{Entry, File, Open, RealDisk, Stat, Walked};
 use pachat::platform::network::RealNetwork;
-use pachat::platform::{Disk, Network};
+use pachat::platform::program::{self, Ended};
+use pachat::platform::{Disk, Network, Programs};
 use serde_json::Value;
 
 const MODELS: &str = r#"{"object":"list","data":[{"id":"one"},{"id":"two:latest"}]}"#;
@@ -1222,6 +1223,133 @@ fn a_watch_ends_with_the_last_status() {
     let ran = sandbox.run_on(&cues, &["health", "--only", "server", "--watch", "5"], "");
     assert_eq!((ran.code, ran.stderr.as_str()), (2, ""));
     assert_eq!(ran.stdout.lines().count(), 1, "{}", ran.stdout);
+}
+
+/// What `--on-change` runs: one step after the other, whatever the command is.
+struct Steps(Mutex<Vec<Box<dyn FnOnce() + Send>>>);
+
+impl Programs for Steps {
+    fn capture(&self, _: &str, _: Option<Duration>) -> io::Result<program::Captured> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+    fn run(&self, _: &OsStr, _: &[OsString], _: &[u8]) -> io::Result<Ended> {
+        let step = self.0.lock().unwrap().remove(0);
+        step();
+        Ok(Ended {
+            code: Some(0),
+            ..Ended::default()
+        })
+    }
+    fn edit(&self, _: &str, _: &Path) -> io::Result<bool> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
+#[test]
+fn a_watch_reads_the_settings_anew_and_outlives_broken_ones() {
+    let (server, mut sandbox) = lived_in([]);
+    sandbox.variables.clear();
+    sandbox.set("PACHAT_OPENROUTER_API_KEY", "test-key-0123456789");
+    let file = sandbox.data_dir().join("config/app_config.json");
+    std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+    let write = move |text: String| std::fs::write(&file, text).unwrap();
+    let second = FakeServer::deciding(|_| Script::json(200, MODELS));
+    let address = second.base_url();
+    let (change, address_of_second) = (write.clone(), address.clone());
+    let first = FakeServer::deciding(move |_| {
+        change(format!(
+            r#"{{"api": {{"base_url": "{address_of_second}"}}}}"#
+        ));
+        Script::json(401, "{}")
+    });
+    write(format!(
+        r#"{{"api": {{"base_url": "{}"}}}}"#,
+        first.base_url()
+    ));
+    let cues = Cues {
+        clock: Arc::clone(&sandbox.clock),
+        ..Cues::default()
+    };
+    let (break_it, mend, signals) = (write.clone(), write, cues.signals.clone());
+    let limits = r#""limits": {"conversations": 1}"#;
+    sandbox.programs = Some(Arc::new(Steps(Mutex::new(vec![
+        Box::new(move || break_it("{\"api\": ".into())),
+        Box::new(move || {
+            mend(format!(
+                r#"{{"api": {{"base_url": "{address}"}}, {limits}}}"#
+            ));
+        }),
+        Box::new(move || signals.raise_interrupt()),
+    ]))));
+    let args = [
+        "health",
+        "--only",
+        "config,server,store",
+        "--watch",
+        "60",
+        "--on-change",
+        "x",
+    ];
+    let ran = sandbox.run_on(&cues, &args, "");
+    assert_eq!((ran.code, ran.stderr.as_str()), (1, ""), "{}", ran.stdout);
+    let words: Vec<&str> = ran
+        .stdout
+        .lines()
+        .map(|line| line.split_once('\t').unwrap().1)
+        .collect();
+    assert_eq!(words.len(), 4, "{}", ran.stdout);
+    assert!(words[0].starts_with("UNHEALTHY: server: "), "{}", words[0]);
+    assert_eq!(words[1], "HEALTHY");
+    // Nobody knows which server it would have been, so none was asked.
+    assert!(words[2].starts_with("UNHEALTHY: config: "), "{}", words[2]);
+    assert!(!words[2].contains("; server: "), "{}", words[2]);
+    assert!(words[3].starts_with("DEGRADED: store: "), "{}", words[3]);
+    assert_eq!((first.requests().len(), second.requests().len()), (1, 2));
+    drop(server);
+}
+
+#[test]
+fn a_watch_tells_of_a_place_that_goes_away_and_comes_back() {
+    let (_server, mut sandbox) = lived_in([]);
+    let made = sandbox.run(&["backup"]);
+    assert_eq!(made.code, 0, "{}", made.stderr);
+    let now = Timestamp::now().to_string();
+    sandbox.clock = Arc::new(TestClock::at(&now).faster(20));
+    let cues = Cues {
+        clock: Arc::clone(&sandbox.clock),
+        ..Cues::default()
+    };
+    let data = sandbox.data_dir();
+    let is_away = Arc::new(AtomicUsize::new(0));
+    let asked = Arc::clone(&is_away);
+    let (gate, disk) = HangingDisk::hanging(move |_, path| {
+        path.starts_with(&data) && asked.load(Ordering::SeqCst) == 1
+    });
+    sandbox.disk = disk;
+    let signals = cues.signals.clone();
+    let back = {
+        let (is_away, gate) = (Arc::clone(&is_away), gate.clone());
+        move || {
+            is_away.store(0, Ordering::SeqCst);
+            gate.open();
+        }
+    };
+    sandbox.programs = Some(Arc::new(Steps(Mutex::new(vec![
+        Box::new(back),
+        Box::new(move || signals.raise_interrupt()),
+    ]))));
+    let args = ["health", "--offline", "--watch", "60", "--on-change", "x"];
+    let ran = std::thread::scope(|scope| {
+        let ran = scope.spawn(|| sandbox.run_on(&cues, &args, ""));
+        assert!(cues.stdout.wait_for("HEALTHY"));
+        is_away.store(1, Ordering::SeqCst);
+        ran.join().unwrap()
+    });
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{}", ran.stdout);
+    let lines: Vec<&str> = ran.stdout.lines().collect();
+    assert_eq!(lines.len(), 3, "{}", ran.stdout);
+    assert!(lines[1].contains("UNHEALTHY: data-dir: "), "{}", lines[1]);
+    assert!(lines[2].ends_with("HEALTHY"), "{}", lines[2]);
 }
 
 #[test]

@@ -118,8 +118,8 @@ impl Programs for RealPrograms {
     }
 }
 
-/// Opens a file or lists a directory in a process of its own, which is left behind if it does
-/// not come back: `TimedOut`. A thread that waits for a dead file system may hold up the end of
+/// Opens a file or lists a directory in a process of its own, which is ended if it does not come
+/// back in time: `TimedOut`, as soon as it has ended, which may be much later. A thread that waits for a dead file system may hold up the end of
 /// its process, whatever is done to that.
 #[cfg(unix)]
 pub(super) fn look(path: &Path, limit: Duration) -> io::Result<()> {

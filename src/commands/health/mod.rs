@@ -28,7 +28,7 @@ use crate::ops::health::{
 use crate::ops::key::{self, KeySource};
 use crate::platform::network::RealNetwork;
 use crate::platform::process;
-use crate::settings::Settings;
+use crate::settings::{Origin, Settings};
 use crate::store::atomic;
 
 pub use places::look_at_settings;
@@ -152,6 +152,31 @@ fn names(args: &HealthArgs) -> Result<Vec<&'static str>> {
     Ok(names)
 }
 
+/// Whatever was known of places and settings is out of date: for another look. What is wrong with
+/// the settings is told by that. Only a signal is an error.
+fn renew(context: &mut Context) -> Result<()> {
+    if let Some(guard) = &context.guard {
+        let (clock, signals) = (context.clock.as_ref(), &context.signals);
+        guard.forget();
+        places::look_at_settings(guard, &context.global, &context.environment, clock, signals)?;
+    }
+    if context.store().is_half_swapped() {
+        // They may be among what a restore has taken away and not put back yet.
+        return Ok(());
+    }
+    let (global, environment) = (&context.global, &context.environment);
+    let Ok(settings) = Settings::load_what_can_be(global, environment, context.disk.as_ref())
+    else {
+        return Ok(());
+    };
+    let key = settings.api_key().map(|(key, _)| key);
+    for secret in key.into_iter().chain(settings.encryption_key()) {
+        context.log.hide(secret);
+    }
+    context.settings = settings;
+    Ok(())
+}
+
 /// One look.
 fn look(args: &HealthArgs, names: &[&'static str], context: &mut Context) -> Result<Report> {
     let silent = places::look_at_rest(args, context)?;
@@ -165,10 +190,11 @@ fn job(
     silent: Vec<Silent>,
     context: &mut Context,
 ) -> Result<Job> {
-    // Which server that is, and which key is for it, is in the settings.
-    let knows = !silent.iter().any(Silent::hides_settings);
-    let asks = knows && !args.offline && names.iter().any(|name| health::asks_server(name));
-    let wants_key = asks || (knows && names.contains(&"key"));
+    let config = config(context);
+    let unknown = silent.iter().any(Silent::hides_settings);
+    let unasked = unasked(args, &config, unknown, context);
+    let asks = unasked.is_none() && names.iter().any(|name| health::asks_server(name));
+    let wants_key = asks || (!unknown && names.contains(&"key"));
     let profile = Profile::new(context.settings.profile(), context.settings.base_url())?;
     let (key, secret) = if wants_key {
         let limit = Duration::from_secs(args.timeout);
@@ -192,13 +218,13 @@ fn job(
     Ok(Job {
         names: names.to_vec(),
         silent,
-        config: config(context),
+        config,
         config_dir: settings.config_dir().map(PathBuf::from),
         keys_file: settings.keys_file(),
         user: process::user(),
         key,
         server_name: settings.base_url().file_name(),
-        server,
+        server: server.ok_or(unasked.unwrap_or("not wanted")),
         model: Model {
             name: settings.model().map(str::to_owned),
             base_url: settings.base_url().clone(),
@@ -216,6 +242,24 @@ fn job(
             backup_days: settings.days("health.max_backup_age_days").unwrap_or(8),
         },
     })
+}
+
+/// Why no server is asked, if none is. Which one is meant, and whose the key is, is in the
+/// settings.
+fn unasked(
+    args: &HealthArgs,
+    config: &Config,
+    unknown: bool,
+    context: &Context,
+) -> Option<&'static str> {
+    let by_default = context.settings.origin("api.base_url") == Some(&Origin::Default);
+    if args.offline {
+        Some("--offline")
+    } else if unknown || (config.fault.is_some() && by_default) {
+        Some("the settings do not say which")
+    } else {
+        None
+    }
 }
 
 /// The settings as they are now: at the start, whatever was wrong was passed over.

@@ -1,13 +1,13 @@
 //! `health --watch`: a look every so often.
 //!
 //! On a terminal one report that is written over in place; in a pipe a line, or a document, for
-//! each change. Ctrl-C is how a watch ends, so its exit code is that of the last look.
+//! each change. Each look reads the settings anew. Ctrl-C is how a watch ends, so its exit code is that of the last look.
 
 use std::ffi::OsString;
 use std::time::Duration;
 
 use super::report::{self, Line};
-use super::{HealthArgs, complain, document, look, save, verdict};
+use super::{HealthArgs, complain, document, look, renew, save, verdict};
 use crate::context::Context;
 use crate::model::error::{Error, Kind, Result};
 use crate::model::time;
@@ -41,7 +41,12 @@ pub(super) fn run(
     let mut drawn = Drawn::default();
     loop {
         let start = context.clock.elapsed();
-        let report = match look(args, names, context) {
+        // Once at the start they have been read already.
+        let renewed = match last {
+            Some(_) => renew(context),
+            None => Ok(()),
+        };
+        let report = match renewed.and_then(|()| look(args, names, context)) {
             Err(error) if error.kind() == Kind::Interrupted => {
                 // Before the first look is over there is no status to end with.
                 return last.map_or(Err(error), |(status, _)| verdict(status));

@@ -180,8 +180,8 @@ pub struct Job {
     pub key: Key,
     /// The server's name in file names.
     pub server_name: String,
-    /// The server; `None` to ask nobody.
-    pub server: Option<ServerJob>,
+    /// The server, or why none is asked.
+    pub server: std::result::Result<ServerJob, &'static str>,
     /// The model of new conversations.
     pub model: Model,
     /// How long the server may take altogether.
@@ -277,13 +277,14 @@ pub fn check(job: Job, store: &Store, signals: &Signals) -> Result<Report> {
 fn tasks(job: Job, store: &Store) -> Vec<Task> {
     let mut tasks = Vec::new();
     let limits = job.thresholds;
-    if let Some(server) = job.server {
-        tasks.push(server::task(server, job.model, job.limit, limits, store));
-    } else {
-        let (store, model) = (store.clone(), job.model);
-        tasks.push(Task::local(&[SERVER, MODEL], move || {
-            server::offline(&model, &store)
-        }));
+    match job.server {
+        Ok(server) => tasks.push(server::task(server, job.model, job.limit, limits, store)),
+        Err(why) => {
+            let (store, model) = (store.clone(), job.model);
+            tasks.push(Task::local(&[SERVER, MODEL], move || {
+                server::unasked(&model, why, &store)
+            }));
+        }
     }
     let own = store.clone();
     tasks.push(Task::local(&[DATA_DIR], move || {

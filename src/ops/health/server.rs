@@ -88,16 +88,16 @@ pub(super) fn task(
 }
 
 /// Without asking anybody.
-pub(super) fn offline(model: &Model, store: &Store) -> Outcome {
+pub(super) fn unasked(model: &Model, why: &str, store: &Store) -> Outcome {
     let known = catalogue::kept(store, &model.base_url).ok().flatten();
     let models = match &known {
         Some(kept) if catalogue::is_fresh(kept, store.clock().now()) => Some(&kept.models),
         _ => None,
     };
-    let why = "not asked (--offline)";
+    let why = format!("not asked ({why})");
     Outcome {
         probes: vec![
-            Probe::skipped(SERVER, why),
+            Probe::skipped(SERVER, &why),
             match models {
                 Some(models) => judge(model, models, store.clock().now()),
                 None if model.built_in => built_in(),

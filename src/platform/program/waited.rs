@@ -27,7 +27,8 @@ pub(super) enum End {
     /// The same with all that it has started: it leads a group of its own. It can ask nobody,
     /// since the terminal belongs to another group.
     WithAll,
-    /// The same without being asked: it has nothing to put in order.
+    /// The same without being asked, since it has nothing to put in order, and waited for until
+    /// it is gone: where it hangs in the system, there shall not be a second one.
     #[cfg_attr(not(unix), expect(dead_code, reason = "used for file systems of Unix"))]
     AtOnce,
 }
@@ -105,12 +106,15 @@ impl Waited {
     /// Ends it, first by asking. One that hangs in the system, and so cannot be ended, is left
     /// behind.
     fn end(&mut self) {
-        if self.end != End::AtOnce {
-            self.ask_to_end();
-            let deadline = Instant::now() + GRACE;
-            while Instant::now() < deadline && !self.has_ended() {
-                thread::sleep(Duration::from_millis(5));
-            }
+        if self.end == End::AtOnce {
+            self.make_end();
+            let _ = self.child.wait();
+            return;
+        }
+        self.ask_to_end();
+        let deadline = Instant::now() + GRACE;
+        while Instant::now() < deadline && !self.has_ended() {
+            thread::sleep(Duration::from_millis(5));
         }
         self.make_end();
         let deadline = Instant::now() + GRACE;
