@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use common::host::Sandbox;
-use common::server::{FINISHED, Script, delta};
+use common::server::{FINISHED, FakeServer, Script, delta};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use pachat::platform::Clock as _;
@@ -101,6 +101,60 @@ fn what_unpacks_to_more_than_fits_is_refused_and_stays() {
             .join(format!("conversations/active/{ID}.jsonl"))
             .exists()
     );
+}
+
+#[test]
+fn what_a_server_sends_in_one_piece_must_fit() {
+    let large = "x".repeat(1_200_000);
+    let whole =
+        format!(r#"{{"choices":[{{"message":{{"content":"{large}"}},"finish_reason":"stop"}}]}}"#);
+    let list = format!(r#"{{"data":[{{"id":"{large}"}}]}}"#);
+    for (script, args) in [
+        (
+            Script::stream().event(&delta(&large)),
+            &["send", "-m", "m", "hello"][..],
+        ),
+        // A line that never ends is not waited for.
+        (
+            Script::stream().send(format!("data: {large}")),
+            &["send", "-m", "m", "hello"],
+        ),
+        (
+            Script::json(200, &whole),
+            &["send", "-m", "m", "--no-stream", "hello"],
+        ),
+        (Script::json(200, &list), &["models"]),
+    ] {
+        let server = FakeServer::answering([script]);
+        let mut sandbox = Sandbox::with_server(&server.base_url());
+        sandbox.set("MAX_MEMORY_MB", "1");
+        let ran = sandbox.run(args);
+        assert_eq!(
+            (ran.code, ran.stdout.as_str()),
+            (76, ""),
+            "{args:?}: {}",
+            ran.stderr
+        );
+        for said in [
+            "is too large: ",
+            "limits.memory_mb allows",
+            "MAX_MEMORY_MB=NUMBER",
+        ] {
+            assert!(ran.stderr.contains(said), "{args:?}: {}", ran.stderr);
+        }
+        assert_eq!(server.requests().len(), 1, "{args:?}");
+    }
+    // Below that, many pieces are as good as ever.
+    let piece = "y".repeat(100_000);
+    let server = FakeServer::answering([Script::stream()
+        .event(&delta(&piece))
+        .event(&delta(&piece))
+        .event(FINISHED)
+        .event("[DONE]")]);
+    let mut sandbox = Sandbox::with_server(&server.base_url());
+    sandbox.set("MAX_MEMORY_MB", "1");
+    let ran = sandbox.run(&["send", "-m", "m", "hello"]);
+    assert_eq!((ran.code, ran.stdout.len()), (0, 200_001), "{}", ran.stderr);
 }
 
 #[test]

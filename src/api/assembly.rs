@@ -19,6 +19,9 @@ use super::wire::{self, Choice, Chunk, Words};
 /// How many events that are not JSON are passed over.
 const MOST_MALFORMED: u32 = 3;
 
+/// How much of a refusal is kept, in bytes: far more than is ever shown.
+const ENOUGH_REFUSAL: usize = 64 << 10;
+
 /// Why nothing more comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ending {
@@ -166,7 +169,9 @@ impl Assembly {
         let thoughts = words.thoughts();
         self.has_reasoning |= !thoughts.is_empty();
         self.delta.reasoning.push_str(thoughts);
-        self.refusal.push_str(words.refusal.as_str());
+        if self.refusal.len() < ENOUGH_REFUSAL {
+            self.refusal.push_str(words.refusal.as_str());
+        }
         if let Some(call) = words.tool_call {
             self.calls_tool = true;
             if self.tool.is_empty() {

@@ -12,6 +12,7 @@ use crate::model::base_url::BaseUrl;
 use crate::model::error::{Error, Kind, Result};
 use crate::model::gate::Gate;
 use crate::model::secret::Secret;
+use crate::model::size::ByteSize;
 use crate::platform::{Clock, Random};
 
 use super::failure::{self, Context};
@@ -19,6 +20,7 @@ use super::profile::Profile;
 use super::reply::Reply;
 use super::request::Body;
 use super::retry::{RetryPolicy, in_words};
+use super::sse;
 use super::transport::{NetworkEnvironment, Worker, builder};
 use super::trouble::Trouble;
 
@@ -72,6 +74,8 @@ pub struct Endpoint {
     pub attribution: bool,
     /// How long to wait.
     pub limits: Limits,
+    /// The most that may be held in memory of what it sends.
+    pub memory: ByteSize,
     /// How often to try.
     pub retry: RetryPolicy,
     /// Certificates and proxies from the environment.
@@ -89,9 +93,16 @@ impl Endpoint {
             ca_file: None,
             attribution: false,
             limits: Limits::new(profile),
+            memory: ByteSize(LARGEST_DOCUMENT),
             retry: RetryPolicy::default(),
             network: NetworkEnvironment::default(),
         }
+    }
+
+    /// The largest piece of a reply that is read, in bytes.
+    pub(super) fn largest_piece(&self) -> usize {
+        usize::try_from(self.memory.0)
+            .map_or(sse::DEFAULT_LIMIT, |memory| memory.min(sse::DEFAULT_LIMIT))
     }
 
     /// What messages about a failed request to `model` are made from.
@@ -194,7 +205,7 @@ impl Client {
         let headers = response.headers().clone();
         let document = Document {
             headers,
-            body: read(response)?,
+            body: read(response, endpoint.memory.0.min(LARGEST_DOCUMENT))?,
         };
         if status.is_success() {
             return Ok(document);
@@ -208,6 +219,12 @@ impl Client {
         let context = endpoint.context("", self.0.clock.as_ref());
         match refusal {
             Refusal::TooSlow => too_slow(endpoint, limit),
+            Refusal::TooLarge if endpoint.memory.0 < LARGEST_DOCUMENT => {
+                let memory = endpoint.memory;
+                Error::new(Kind::Incomplete, "the server's answer is too large")
+                    .why(format!("limits.memory_mb allows {memory}"))
+                    .hint(failure::ALLOW_MORE_MEMORY)
+            }
             Refusal::TooLarge => failure::not_an_api(&context).why("the answer is far too large"),
             Refusal::Trouble(trouble) => trouble.into_failure(&context).error,
             Refusal::Status(status, document) => {
@@ -237,7 +254,7 @@ pub(super) struct Document {
 pub(super) enum Refusal {
     /// It did not come in time.
     TooSlow,
-    /// It is no document of an API.
+    /// It is larger than may be held in memory, or than any document of an API.
     TooLarge,
     /// The connection failed.
     Trouble(Trouble),
@@ -254,9 +271,9 @@ impl Refusal {
     }
 }
 
-fn read(response: reqwest::blocking::Response) -> Result<Vec<u8>, Refusal> {
+fn read(response: reqwest::blocking::Response, limit: u64) -> Result<Vec<u8>, Refusal> {
     let mut body = Vec::new();
-    let mut reader = std::io::Read::take(response, LARGEST_DOCUMENT + 1);
+    let mut reader = std::io::Read::take(response, limit + 1);
     if let Err(error) = std::io::Read::read_to_end(&mut reader, &mut body) {
         let inner = error
             .into_inner()
@@ -267,7 +284,7 @@ fn read(response: reqwest::blocking::Response) -> Result<Vec<u8>, Refusal> {
             _ => Refusal::Trouble(Trouble::lost()),
         });
     }
-    if body.len() as u64 > LARGEST_DOCUMENT {
+    if body.len() as u64 > limit {
         return Err(Refusal::TooLarge);
     }
     Ok(body)

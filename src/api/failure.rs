@@ -518,6 +518,10 @@ fn redirect(status: u16, headers: &HeaderMap, context: &Context<'_>) -> Failure 
     Failure::new(error, Retry::Never)
 }
 
+/// What helps against a limit of memory.
+pub(super) const ALLOW_MORE_MEMORY: &str =
+    "allow more: pachat config set limits.memory_mb NUMBER, or MAX_MEMORY_MB=NUMBER for one call";
+
 /// What answers is a web page, or speaks another protocol.
 pub(super) fn not_an_api(context: &Context<'_>) -> Error {
     Error::new(

@@ -500,7 +500,12 @@ impl Probe<'_> {
             Refusal::Trouble(trouble) => self.judge(trouble),
             Refusal::TooLarge => {
                 let error = self.client.explain(refusal, self.limit);
-                Fault::new(Diagnosis::WrongBaseUrl, error)
+                let diagnosis = match error.kind() {
+                    // It may be an answer, and too large for what this pachat may hold.
+                    Kind::Incomplete => Diagnosis::Other,
+                    _ => Diagnosis::WrongBaseUrl,
+                };
+                Fault::new(diagnosis, error)
             }
             Refusal::Status(status, _) => {
                 let error = self.client.explain(refusal, self.limit);

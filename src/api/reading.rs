@@ -70,10 +70,10 @@ impl Reading {
         }
     }
 
-    /// Reads on.
-    pub(super) fn read(&mut self, bytes: &[u8], assembly: &mut Assembly) -> Read {
+    /// Reads on. No piece above `largest` bytes is held.
+    pub(super) fn read(&mut self, bytes: &[u8], largest: usize, assembly: &mut Assembly) -> Read {
         let Self::Unknown { is_page, held } = self else {
-            return self.read_known(bytes, assembly);
+            return self.read_known(bytes, largest, assembly);
         };
         // The first byte tells more than the media type, which servers get wrong.
         held.extend_from_slice(bytes);
@@ -91,15 +91,15 @@ impl Reading {
             Some(b'<') => return Read::Foreign,
             Some(b'{' | b'[') => Self::Whole(Vec::new()),
             Some(_) if *is_page => return Read::Foreign,
-            Some(_) => Self::Events(Box::default()),
+            Some(_) => Self::Events(Box::new(Parser::new(largest))),
         };
         // All of it counts: a space before a field makes it another field.
         let held = std::mem::take(held);
         *self = next;
-        self.read_known(&held, assembly)
+        self.read_known(&held, largest, assembly)
     }
 
-    fn read_known(&mut self, bytes: &[u8], assembly: &mut Assembly) -> Read {
+    fn read_known(&mut self, bytes: &[u8], largest: usize, assembly: &mut Assembly) -> Read {
         match self {
             Self::Refusal(_, _, body) => {
                 let room = LARGEST_ERROR.saturating_sub(body.len());
@@ -110,7 +110,7 @@ impl Reading {
                 Read::default()
             }
             Self::Whole(body) => {
-                if body.len() + bytes.len() > sse::DEFAULT_LIMIT {
+                if body.len() + bytes.len() > largest {
                     return Read::TooLarge;
                 }
                 body.extend_from_slice(bytes);

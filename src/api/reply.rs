@@ -84,11 +84,12 @@ impl Reply {
             }
         }
         let now = shared.clock.elapsed();
+        let largest_piece = shared.endpoint.largest_piece();
         let mut reply = Self {
             shared,
             candidates,
             phase: Phase::Over,
-            response: Response::default(),
+            response: Response::new(largest_piece),
             buffer: Vec::new(),
             pending: VecDeque::new(),
             began: now,
@@ -159,7 +160,7 @@ impl Reply {
         self.tried = now;
         self.heard = now;
         self.learned = now;
-        self.response = Response::default();
+        self.response = Response::new(self.shared.endpoint.largest_piece());
         self.phase = Phase::Trying(self.shared.worker().send(request));
     }
 

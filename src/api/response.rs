@@ -8,6 +8,7 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap};
 
 use crate::model::error::{Error, Kind};
 use crate::model::reply::{Delta, Finish, Identity};
+use crate::model::size::ByteSize;
 
 use super::assembly::{Assembly, Ending};
 use super::failure::{self, Context, Failure, Retry};
@@ -29,13 +30,29 @@ pub enum Fed {
 }
 
 /// One response.
-#[derive(Default)]
 pub struct Response {
     reading: Reading,
     assembly: Assembly,
+    /// The largest piece that is read, in bytes.
+    largest: usize,
+}
+
+impl Default for Response {
+    fn default() -> Self {
+        Self::new(sse::DEFAULT_LIMIT)
+    }
 }
 
 impl Response {
+    /// A response of which nothing has arrived, and no piece above this size is read.
+    pub fn new(largest: usize) -> Self {
+        Self {
+            reading: Reading::default(),
+            assembly: Assembly::default(),
+            largest,
+        }
+    }
+
     /// Takes the beginning.
     pub fn head(&mut self, status: u16, headers: HeaderMap) {
         let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
@@ -56,19 +73,27 @@ impl Response {
 
     /// Takes bytes of the body.
     pub fn feed(&mut self, bytes: &[u8], context: &Context<'_>) -> Fed {
-        match self.reading.read(bytes, &mut self.assembly) {
+        match self.reading.read(bytes, self.largest, &mut self.assembly) {
             Read::On { heartbeat, news } => Fed::More { heartbeat, news },
             Read::Over => Fed::Ended(self.assembly.conclude(Ending::Marked, context)),
             Read::EndOfBody => Fed::Ended(self.end(context)),
             Read::Foreign => Fed::Ended(Err(foreign(context))),
-            Read::TooLarge => {
-                let error = Error::new(Kind::Incomplete, "the reply is too large").why(format!(
-                    "one piece of it has more than {} MiB",
-                    sse::DEFAULT_LIMIT >> 20
-                ));
-                Fed::Ended(Err(Failure::new(error, Retry::Never)))
-            }
+            Read::TooLarge => Fed::Ended(Err(Failure::new(self.too_large(), Retry::Never))),
         }
+    }
+
+    fn too_large(&self) -> Error {
+        let error = Error::new(Kind::Incomplete, "the reply is too large");
+        if self.largest < sse::DEFAULT_LIMIT {
+            let limit = ByteSize(self.largest as u64);
+            return error
+                .why(format!(
+                    "one piece of it has more than the {limit} that limits.memory_mb allows"
+                ))
+                .hint(failure::ALLOW_MORE_MEMORY);
+        }
+        let limit = sse::DEFAULT_LIMIT >> 20;
+        error.why(format!("one piece of it has more than {limit} MiB"))
     }
 
     /// The body is at its end.

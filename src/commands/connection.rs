@@ -382,6 +382,7 @@ pub(super) fn endpoint(
             data_idle: context.settings.data_idle_timeout(),
             total: limits.total.or(context.settings.total_timeout()),
         },
+        memory: context.settings.memory_limit(),
         retry: if limits.retry {
             RetryPolicy::default()
         } else {
