@@ -9,7 +9,7 @@ mod common;
 
 use std::io::Write as _;
 
-use common::host::{Ran, Sandbox};
+use common::host::{Cues, Ran, Sandbox};
 use common::server::{FakeServer, Script};
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -298,4 +298,56 @@ fn an_unknown_or_ambiguous_name_is_refused() {
         "{}",
         ran.stderr
     );
+}
+
+#[test]
+fn where_only_archived_ones_are_left_last_says_so_everywhere() {
+    let sandbox = sandbox();
+    for id in [WHALES, SKY] {
+        archive(&sandbox, id);
+    }
+    for args in [
+        &["export"][..],
+        &["export", "last"],
+        &["send", "-c", "-m", "builtin/guide", "hello"],
+        &["send", "-C", "last", "-m", "builtin/guide", "hello"],
+        &["chat", "-c", "-m", "builtin/guide"],
+        &["cleanup", "last", "--yes"],
+        &["validate", "last"],
+    ] {
+        let ran = sandbox.run(args);
+        assert_eq!(
+            (ran.code, ran.stdout.as_str()),
+            (66, ""),
+            "{args:?}: {}",
+            ran.stderr
+        );
+        for said in [
+            "no conversation is in use",
+            "only archived ones, 3",
+            "pachat list --a",
+        ] {
+            assert!(ran.stderr.contains(said), "{args:?}: {}", ran.stderr);
+        }
+    }
+    let ran = sandbox.run(&["cleanup", "--restore", "last"]);
+    assert_eq!(ran.code, 66);
+    assert!(ran.stderr.contains("the trash is empty"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("list --archived"), "{}", ran.stderr);
+    // None of this has taken one out of the archive; naming one does.
+    assert!(!file(&sandbox, WHALES).exists());
+    let said = |args: &[&str]| {
+        let cues = Cues {
+            terminal: true,
+            ..Cues::default()
+        };
+        sandbox.run_on(&cues, args, "").stderr
+    };
+    let listed = said(&["list"]);
+    assert!(listed.contains("no conversation is in use"), "{listed}");
+    assert!(listed.contains("list --archived"), "{listed}");
+    let ran = sandbox.run(&["send", "-C", "7k2", "-m", "builtin/guide", "hello"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert_eq!(sandbox.run(&["export", "last"]).code, 0);
+    assert!(file(&sandbox, WHALES).exists());
 }

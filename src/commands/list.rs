@@ -10,6 +10,7 @@ use crate::model::error::{Error, Kind, Result};
 use crate::model::time;
 use crate::model::usd::Usd;
 use crate::ops::listing::{self, Summary};
+use crate::store::Store;
 use crate::store::read::Scope;
 use crate::term::table::{self, Align, Column};
 
@@ -90,7 +91,7 @@ pub fn run(args: &ListArgs, context: &mut Context) -> Result<()> {
         context.ui.data(table::tsv(&rows).as_bytes())?;
     }
     if total == 0 {
-        nothing(args, context)
+        nothing(args, &store, context)
     } else {
         Ok(())
     }
@@ -108,7 +109,7 @@ fn limit(args: &ListArgs, context: &Context) -> usize {
 }
 
 /// An empty list is an answer; a search without a result is the answer "no".
-fn nothing(args: &ListArgs, context: &mut Context) -> Result<()> {
+fn nothing(args: &ListArgs, store: &Store, context: &mut Context) -> Result<()> {
     if let Some(text) = &args.search {
         context
             .ui
@@ -116,9 +117,18 @@ fn nothing(args: &ListArgs, context: &mut Context) -> Result<()> {
         return Err(Error::new(Kind::No, ""));
     }
     if context.ui.stdout_is_terminal() {
-        context
-            .ui
-            .note("no conversations yet; begin one: pachat chat");
+        let others = match (args.archived, args.all) {
+            (true, _) => store.ids(Scope::Active)?.len(),
+            (_, true) => 0,
+            _ => store.ids(Scope::Archived)?.len(),
+        };
+        context.ui.note(match (others, args.archived) {
+            (0, _) => "no conversations yet; begin one: pachat chat",
+            (_, true) => "no conversation is archived",
+            (_, false) => {
+                "no conversation is in use; see the archived ones: pachat list --archived"
+            }
+        });
     }
     Ok(())
 }

@@ -2,21 +2,22 @@
 
 use crate::model::error::{Error, Kind, Result};
 use crate::model::id::{ConversationId, SHORTEST_PREFIX};
+use crate::model::size::grouped;
 
 use super::Store;
 use super::read::Scope;
 
 impl Store {
-    /// The conversation that `spec` names: `last`, a full id, a prefix of an id's last part
+    /// The conversation that `spec` names: `last` (of those in use), a full id, a prefix of an id's last part
     /// (three characters or more), or an exact title, in this order. It never guesses: none
     /// is [`Kind::NotFound`], more than one is [`Kind::Usage`] with the candidates.
     pub fn resolve(&self, spec: &str) -> Result<ConversationId> {
         let spec = spec.trim();
         if spec == "last" {
-            return self.last()?.ok_or_else(|| {
-                Error::new(Kind::NotFound, "there is no conversation yet")
-                    .hint("begin one: pachat chat, or pachat send 'your question'")
-            });
+            return match self.last()? {
+                Some(id) => Ok(id),
+                None => Err(self.no_last()?),
+            };
         }
         let ids = self.ids(Scope::All)?;
         let lower = spec.to_ascii_lowercase();
@@ -46,6 +47,22 @@ impl Store {
             1 => Ok(found.remove(0)),
             _ => Err(self.ambiguous(spec, &found)),
         }
+    }
+
+    /// Why nothing is `last`. What is archived is not guessed at: it may be months old, and going
+    /// on with it would take it out of the archive.
+    fn no_last(&self) -> Result<Error> {
+        let archived = self.ids(Scope::Archived)?.len();
+        Ok(match archived {
+            0 => Error::new(Kind::NotFound, "there is no conversation yet")
+                .hint("begin one: pachat chat, or pachat send 'your question'"),
+            some => Error::new(Kind::NotFound, "no conversation is in use")
+                .why(match some {
+                    1 => "there is only an archived one".to_owned(),
+                    many => format!("there are only archived ones, {}", grouped(many)),
+                })
+                .hint("name the one that you mean; see them: pachat list --archived"),
+        })
     }
 
     fn has_title(&self, id: &ConversationId, title: &str) -> bool {

@@ -15,6 +15,7 @@ use crate::model::id::{ConversationId, SHORTEST_PREFIX};
 use crate::model::record::Record;
 use crate::platform::disk::{FileKind, Open};
 use crate::store::Store;
+use crate::store::read::Scope;
 
 /// The time in a name: UTC.
 const TIME: &str = "%Y%m%d_%H%M%S";
@@ -165,6 +166,16 @@ pub fn find(store: &Store, spec: &str) -> Result<Trashed> {
     let spec = spec.trim();
     let lower = spec.to_ascii_lowercase();
     let mut all = trashed(store)?;
+    if all.is_empty() {
+        let empty = Error::new(Kind::NotFound, "the trash is empty");
+        return Err(match store.ids(Scope::Archived)?.len() {
+            0 => empty,
+            // Whoever looks for one of them here has mixed up the two.
+            _ => empty.hint(
+                "archived conversations are not in it, and gone on with as they are: pachat list --archived",
+            ),
+        });
+    }
     if spec == "last" {
         all.truncate(1);
     } else {
