@@ -387,6 +387,35 @@ fn of_many_that_are_skipped_a_few_are_named() {
 }
 
 #[test]
+fn what_a_dead_cleanup_has_left_is_tidied_without_a_word_of_skipping() {
+    let sandbox = sandbox();
+    // As `kill -9` leaves it in the middle of archiving: the archive in the making goes when the
+    // conversation is archived, before its own step comes.
+    put(
+        &sandbox,
+        &format!("conversations/archived/.{YEAR}.jsonl.gz.tmp"),
+        "half",
+    );
+    put(
+        &sandbox,
+        &format!("conversations/archived/.{TODAY}.jsonl.gz.tmp"),
+        "half",
+    );
+    put(&sandbox, &format!("run/turn-{YEAR}.lock"), "");
+    let ran = good(sandbox.run(&["cleanup", "--yes"]));
+    assert!(!ran.stderr.contains("skipped"), "{}", ran.stderr);
+    assert!(
+        ran.stderr
+            .contains("3 temporary files removed for good (8 B)"),
+        "{}",
+        ran.stderr
+    );
+    let left: Vec<String> = files(&sandbox).into_keys().collect();
+    assert!(!left.iter().any(|name| name.contains(".tmp")), "{left:?}");
+    assert_eq!(ids(&sandbox, "archived").len(), 3);
+}
+
+#[test]
 fn what_is_in_use_is_skipped_and_named() {
     let sandbox = sandbox();
     let lock = put(&sandbox, &format!("run/turn-{YEAR}.lock"), "");

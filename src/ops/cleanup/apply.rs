@@ -237,11 +237,12 @@ impl Work<'_, '_> {
                 let Some(turn) = entered.turn(id)? else {
                     return Ok(Outcome::Left("it is in use".into()));
                 };
-                let lock = step.path.starts_with("run/");
-                let done = if lock { true } else { self.remove(step)? };
-                // Its file goes with the lock.
+                // Its lock's file goes with the lock.
+                if !step.path.starts_with("run/") {
+                    self.remove(step)?;
+                }
                 drop(turn);
-                Ok(Outcome::gone(done, "it is gone"))
+                Ok(Outcome::Done(None))
             }
             Target::OfBackups => self.under_lock_of_backups(step),
             Target::OfPoints => {
@@ -254,7 +255,7 @@ impl Work<'_, '_> {
                 }
             }
             Target::Abandoned => self.abandoned(step),
-            Target::Cache => Ok(Outcome::gone(self.remove(step)?, "it is gone")),
+            Target::Cache => self.remove(step),
         }
     }
 
@@ -291,33 +292,33 @@ impl Work<'_, '_> {
             }
             other => other?,
         };
-        let done = self.remove(step)?;
+        let removed = self.remove(step);
         drop(lock);
-        Ok(Outcome::gone(done, "it is gone"))
+        removed
     }
 
     fn abandoned(&mut self, step: &Step) -> Result<Outcome> {
         // Nothing replaces the directory it is in meanwhile.
         let _entered = Shelf::enter(self.store, self.patience)?;
         let path = self.store.layout().root().join(&step.path);
-        let still = match self.store.disk().stat(&path) {
-            Ok(stat) => leftovers::is_abandoned(&stat, self.wishes.at()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
-            Err(error) => return Err(Error::io("cannot look at a file", &path, &error)),
-        };
-        let done = still && self.remove(step)?;
-        Ok(Outcome::gone(
-            done,
-            "somebody has written to it, or it is gone",
-        ))
+        match self.store.disk().stat(&path) {
+            Ok(stat) if !leftovers::is_abandoned(&stat, self.wishes.at()) => {
+                Ok(Outcome::Left("somebody has written to it".into()))
+            }
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(Error::io("cannot look at a file", &path, &error))
+            }
+            _ => self.remove(step),
+        }
     }
 
-    /// Removes a file; `false` if it is gone already.
-    fn remove(&self, step: &Step) -> Result<bool> {
+    /// Removes a file. One that is gone already is as it should be: an earlier step of the same
+    /// cleanup takes away what it finds in its way, such as a dead one's archive in the making.
+    fn remove(&self, step: &Step) -> Result<Outcome> {
         let path = self.store.layout().root().join(&step.path);
         match self.store.disk().remove_file(&path) {
-            Ok(()) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Ok(()) => Ok(Outcome::Done(None)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Outcome::Done(None)),
             Err(error) => Err(Error::io("cannot remove a file", &path, &error)),
         }
     }
