@@ -34,7 +34,7 @@ impl Watcher {
     /// Begins to watch. Nothing may be said before it is dropped.
     pub(super) fn new(context: &Context) -> Self {
         Self {
-            progress: Progress::new(&context.ui),
+            progress: Progress::new(&context.ui, context.signals.clone()),
             signals: context.signals.clone(),
         }
     }

@@ -24,10 +24,10 @@ impl Waiting {
         }
         self.shown = Some(seconds);
         // A line that wraps could not be taken back whole. The last column stays free: some
-        // terminals wrap as soon as it is written.
+        // terminals wrap as soon as it is written. And a terminal adds `^C` when that is typed.
         let width = ui.size().map_or(80, |(columns, _)| columns);
         let time = format!(" … {seconds} s");
-        let room = width.saturating_sub(time.len() + 1);
+        let room = width.saturating_sub(time.len() + 1 + 2 * "^C".len());
         let line = format!("{}{time}", table::cut(&clean_line(what), room));
         let (dim, off) = if ui.colour().stderr {
             ("\x1b[2m", "\x1b[0m")
