@@ -8,6 +8,7 @@
 mod common;
 
 use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus};
 use std::time::Duration;
 
@@ -307,5 +308,71 @@ fn a_key_command_that_ctrl_c_has_ended_is_no_failure_of_the_command() {
     assert_eq!(
         String::from_utf8_lossy(&ran.stderr),
         "pachat: interrupted\n"
+    );
+}
+
+#[test]
+fn going_on_with_a_copy_leaves_the_original_and_its_side_file_alone() {
+    const COPY: &str = "20260101-000000-c0c0c0";
+    let home = tempfile::tempdir().unwrap();
+    let gate = Gate::default();
+    let busy = Script::stream()
+        .event(&delta("busy\n"))
+        .step(Step::Wait(gate.clone()))
+        .event(FINISHED)
+        .event("[DONE]");
+    let server = FakeServer::answering([busy, Script::reply("of the copy")]);
+    let call = |args: &[&str]| {
+        let mut command = pachat(home.path(), &server.base_url());
+        command.args(args);
+        command
+    };
+    let mut first = call(&["send", "-m", "a/b", "x"]).spawn().unwrap();
+    let mut line = String::new();
+    let mut stdout = BufReader::new(first.stdout.take().unwrap());
+    stdout.read_line(&mut line).unwrap();
+    let files = || {
+        let entries = std::fs::read_dir(active(home.path())).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<String> = names.collect();
+        names.sort();
+        names
+    };
+    let before = files();
+    let is_conversation = |name: &&String| Path::new(name).extension() == Some("jsonl".as_ref());
+    let original = before.iter().find(is_conversation).unwrap();
+    let path = |name: &str| active(home.path()).join(name);
+    // What somebody does who wants to try something else from here: the header stays that of
+    // the original.
+    let copy = format!("{COPY}.jsonl");
+    std::fs::copy(path(original), path(&copy)).unwrap();
+    let second = call(&["send", "-C", "c0c0", "-m", "a/b", "y"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&second.stderr);
+    assert!(second.status.success(), "{said}");
+    assert!(
+        said.contains(&format!("the header of {COPY} says")),
+        "{said}"
+    );
+    // The reply that is arriving still has its side file, and nothing of it is in the copy.
+    let mut expected = before.clone();
+    expected.push(copy.clone());
+    expected.sort();
+    assert_eq!(files(), expected);
+    let text = std::fs::read_to_string(path(&copy)).unwrap();
+    assert!(
+        text.contains("of the copy") && !text.contains("busy"),
+        "{text}"
+    );
+    let listed = call(&["list"]).output().unwrap();
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    assert_eq!(listed.matches(COPY).count(), 1, "{listed}");
+    gate.open();
+    assert!(first.wait().unwrap().success());
+    let text = std::fs::read_to_string(path(original)).unwrap();
+    assert!(
+        text.contains("busy") && !text.contains("of the copy"),
+        "{text}"
     );
 }

@@ -20,8 +20,10 @@ pub(super) const LARGEST: u64 = 1 << 30;
 
 /// A conversation as it was read.
 pub struct Loaded {
-    /// What it says.
+    /// What it says, under the id of the file's name.
     pub conversation: Conversation,
+    /// The id that its header gives, if that is another one.
+    pub misnamed: Option<ConversationId>,
     /// Its lines, byte for byte, up to the last line feed.
     pub lines: Vec<u8>,
     /// Whether it is archived.
@@ -54,7 +56,7 @@ impl Store {
             }
             Err(error) => return Err(Error::io("cannot read the conversation", &path, &error)),
         };
-        parse(bytes, &path, archived)
+        parse(bytes, id, &path, archived)
     }
 
     /// The content of an archived conversation.
@@ -173,16 +175,26 @@ pub(super) fn too_large(what: &str, path: &Path, limit: u64) -> Error {
 }
 
 /// Folds the bytes of a file, and takes off a line that is cut or still being written.
-pub(super) fn parse(mut bytes: Vec<u8>, path: &Path, archived: bool) -> Result<Loaded> {
-    let conversation = Conversation::parse(&bytes).map_err(|why| {
+///
+/// The name counts, not what the header says, as when a person has made a copy: locks and side
+/// files go by the id, and under that of another file they would be that one's.
+pub(super) fn parse(
+    mut bytes: Vec<u8>,
+    id: &ConversationId,
+    path: &Path,
+    archived: bool,
+) -> Result<Loaded> {
+    let mut conversation = Conversation::parse(&bytes).map_err(|why| {
         Error::new(Kind::Malformed, "cannot read the conversation")
             .why(why)
             .path(path)
             .hint("the file is left as it is; look at it with any text editor")
     })?;
     bytes.truncate(bytes.len() - conversation.torn);
+    let own = std::mem::replace(&mut conversation.header.id, id.clone());
     Ok(Loaded {
         conversation,
+        misnamed: (own != *id).then_some(own),
         lines: bytes,
         archived,
     })

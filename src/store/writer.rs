@@ -111,7 +111,12 @@ impl Writer {
         }
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(cannot)?;
-        let loaded = read::parse(bytes, &path, false)?;
+        let loaded = read::parse(bytes, id, &path, false)?;
+        if let Some(own) = &loaded.misnamed {
+            notices.push(format!(
+                "the header of {id} says that it is {own}; the name of the file counts (see pachat validate store)"
+            ));
+        }
         let mut writer = Self {
             store: store.clone(),
             file,
