@@ -782,7 +782,10 @@ fn what_cannot_be_sealed_is_refused_before_anything_is_written() {
         sandbox.run(&["backup", "--passphrase-file", "none"]).code,
         66
     );
-    sandbox.run(&["config", "set", "backup.recipients", "age1x"]);
+    // One that `config set` would refuse.
+    let settings = sandbox.data_dir().join("config/app_config.json");
+    fs::create_dir_all(settings.parent().unwrap()).unwrap();
+    fs::write(&settings, r#"{"backup": {"recipients": "age1x"}}"#).unwrap();
     let ran = sandbox.run(&["backup", "--encrypted"]);
     assert_eq!(ran.code, 78, "{}", ran.stderr);
     assert!(ran.stderr.contains("app_config.json"), "{}", ran.stderr);

@@ -96,6 +96,56 @@ fn what_cannot_be_set_is_a_usage_error() {
     assert!(!home.path("data").exists());
 }
 
+const RECIPIENT: &str = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
+
+#[test]
+fn a_recipient_is_checked_when_it_is_set_and_not_by_the_next_backup() {
+    let home = Home::new();
+    let set = |value: &str| home.run(&["config", "set", "backup.recipients", value]);
+    for (value, named, helps) in [
+        ("age1x", "`age1x` is no recipient", "keygen"),
+        (
+            &format!("{RECIPIENT}, bob"),
+            "`bob` is no recipient",
+            "keygen",
+        ),
+        ("ssh-ed25519 AAAA", "keys of SSH", "keygen"),
+        (" , ", "it names nobody", "config unset"),
+    ] {
+        let error = set(value).error();
+        assert_eq!(error.kind(), Kind::Usage, "{value}");
+        let said = error.headline();
+        assert!(said.contains("cannot set `backup.recipients`"), "{said}");
+        assert!(said.contains(named), "{said}");
+        let hint = error.hint_text().unwrap();
+        assert!(hint.contains(helps), "{hint}");
+    }
+    // Whoever sees that one can open everything.
+    let secret = "AGE-SECRET-KEY-1QQQSYQCYQ5RQWZQFPG9SCRGWPUGPZYSNZS23V9CCRYDPK8QARC0SX9ENLN";
+    let error = set(secret).error();
+    assert!(error.headline().contains("secret identity"), "{error}");
+    assert!(!error.headline().contains("QQQSY"), "{error}");
+    assert!(!home.config_file().exists(), "nothing was written");
+    set(&format!("{RECIPIENT}, {RECIPIENT}")).ok();
+    home.run(&["config", "set", "backup.keep_within", "30d"])
+        .ok();
+}
+
+#[test]
+fn a_recipient_that_is_typed_into_an_editor_is_checked_as_well() {
+    let mut home = Home::new();
+    home.write_config("{}");
+    home.set("VISUAL", "ed --wait");
+    home.editor = Some(|_| r#"{"backup": {"recipients": "bob"}}"#.into());
+    let error = home.run(&["config", "edit"]).error();
+    assert_eq!(error.kind(), Kind::Config);
+    assert!(
+        error.headline().contains("`bob` is no recipient"),
+        "{error}"
+    );
+    assert_eq!(home.read(&home.config_file()), "{}");
+}
+
 #[test]
 fn an_unset_setting_is_a_quiet_no() {
     let home = Home::new();

@@ -349,11 +349,7 @@ impl Settings {
 
     /// Whom sealed backups are for, as it stands in the settings: not checked yet.
     pub fn backup_recipients(&self) -> Vec<String> {
-        let text = self.text("backup.recipients").unwrap_or_default();
-        text.split([',', ' ', '\t', '\n', '\r'])
-            .filter(|word| !word.is_empty())
-            .map(str::to_owned)
-            .collect()
+        recipients(self.text("backup.recipients").unwrap_or_default())
     }
 
     /// How many backups a rule keeps: `last`, `daily`, `weekly`, `monthly` or `yearly`.
@@ -443,6 +439,14 @@ impl Settings {
     fn seconds(&self, key: &str) -> Option<Duration> {
         self.whole(key).map(Duration::from_secs)
     }
+}
+
+/// The recipients in a value of `backup.recipients`: not checked yet.
+pub fn recipients(text: &str) -> Vec<String> {
+    text.split([',', ' ', '\t', '\n', '\r'])
+        .filter(|word| !word.is_empty())
+        .map(str::to_owned)
+        .collect()
 }
 
 /// Sets one setting in the file, creating it and its directory if they are missing.

@@ -14,6 +14,8 @@ use crate::platform::disk::Open;
 use crate::settings;
 use crate::store::atomic;
 
+use super::meaning;
+
 /// The most that is read back from the editor, in bytes.
 const LARGEST: u64 = 1 << 20;
 
@@ -80,6 +82,9 @@ fn edit(
     }
     for warning in settings::check(&after, copy)? {
         context.ui.warn(&warning);
+    }
+    for (key, change) in settings::differences(before, &after) {
+        meaning::check(key, &change).map_err(|error| error.with_kind(Kind::Config).path(copy))?;
     }
     let _lock = super::lock(context)?;
     if current(context, target)?.as_deref() != before {

@@ -11,6 +11,7 @@
 mod edit;
 mod key;
 mod list;
+mod meaning;
 mod schedule;
 
 use std::io;
@@ -183,7 +184,8 @@ fn path(context: &mut Context) -> Result<()> {
 
 fn set(key: &str, value: &str, context: &mut Context) -> Result<()> {
     // Before the lock, which would create a directory for nothing.
-    settings::parse(key, value)?;
+    let (_, parsed) = settings::parse(key, value)?;
+    meaning::check_value(key, &parsed.to_string())?;
     let _lock = lock(context)?;
     let path = context.settings.config_file();
     let (disk, random) = (context.disk.as_ref(), context.random.as_ref());
