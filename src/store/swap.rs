@@ -36,7 +36,7 @@ use crate::platform::Signals;
 use crate::platform::disk::{File, FileKind, LockMode, Open};
 
 use super::lock::{self, Lock, Patience};
-use super::{FORMAT, Store, atomic, carry};
+use super::{Store, atomic, carry};
 use exchange::{Exchange, Outcome};
 
 /// How long a command that only reads waits for a swap to be completed, and a swap for who
@@ -226,8 +226,8 @@ impl Staging {
     }
 
     /// Makes everything that was staged the directory that was named to [`Staging::beside`],
-    /// at once: a data directory of its own, with its `VERSION`.
-    pub fn publish(self) -> Result<()> {
+    /// at once: a data directory of its own, of this format, as its `VERSION` says.
+    pub fn publish(self, format: u32) -> Result<()> {
         let Some(target) = &self.target else {
             return Err(Error::new(Kind::Bug, "a set for the store was published"));
         };
@@ -235,7 +235,7 @@ impl Staging {
         let cannot = |error: io::Error| {
             Error::io("cannot make the directory", target, &error).with_kind(Kind::CannotCreate)
         };
-        let version = format!("{FORMAT}\n");
+        let version = format!("{format}\n");
         carry::write_new(disk, &incoming.join("VERSION"), version.as_bytes()).map_err(cannot)?;
         // Who finds a VERSION expects this one.
         arrange::create_below(disk, &incoming, Path::new(Part::Active.path())).map_err(cannot)?;

@@ -189,7 +189,8 @@ pub fn extract(
         let path = shelf.staging.path(Part::Config, "master.key");
         key_file::put_new(store, &path, key)?;
     }
-    shelf.staging.publish()?;
+    // What is in it is as it was packed; the next who writes there migrates.
+    shelf.staging.publish(manifest.store_format)?;
     Ok((manifest, files))
 }
 
