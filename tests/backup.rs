@@ -487,7 +487,9 @@ fn the_settings_say_what_stays_unless_an_option_does() {
     assert_eq!(backups(&sandbox).len(), 6);
     printed(&next(&sandbox, HOUR, &["backup", "--keep-daily", "5"]));
     assert_eq!(backups(&sandbox).len(), 2);
-    set("backup.keep_within", "two weeks");
+    // One that `config set` would refuse.
+    let settings = sandbox.data_dir().join("config/app_config.json");
+    fs::write(&settings, r#"{"backup": {"keep_within": "two weeks"}}"#).unwrap();
     let ran = sandbox.run(&["backup"]);
     assert_eq!(ran.code, 78, "{}", ran.stderr);
     assert!(ran.stderr.contains("backup.keep_within"), "{}", ran.stderr);

@@ -127,8 +127,19 @@ fn a_recipient_is_checked_when_it_is_set_and_not_by_the_next_backup() {
     assert!(!error.headline().contains("QQQSY"), "{error}");
     assert!(!home.config_file().exists(), "nothing was written");
     set(&format!("{RECIPIENT}, {RECIPIENT}")).ok();
-    home.run(&["config", "set", "backup.keep_within", "30d"])
-        .ok();
+}
+
+#[test]
+fn a_span_of_time_is_checked_when_it_is_set() {
+    let home = Home::new();
+    let set = |value: &str| home.run(&["config", "set", "backup.keep_within", value]);
+    let error = set("two weeks").error();
+    assert_eq!(error.kind(), Kind::Usage);
+    let said = error.headline();
+    assert!(said.contains("cannot set `backup.keep_within`"), "{said}");
+    assert!(said.contains("30d, 2w"), "{said}");
+    assert!(!home.config_file().exists(), "nothing was written");
+    set("1y6m").ok();
 }
 
 #[test]

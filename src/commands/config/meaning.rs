@@ -5,6 +5,7 @@
 
 use crate::archive::seal;
 use crate::model::error::{Error, Kind, Result};
+use crate::ops::retention::Within;
 use crate::settings::{self, Change};
 
 /// Checks the values that a change brings, each of the shape of its setting.
@@ -17,13 +18,18 @@ pub(super) fn check(key: &str, change: &Change) -> Result<()> {
 
 /// Checks a value of the shape of its setting. Errors are of kind `Usage`.
 pub(super) fn check_value(key: &str, value: &str) -> Result<()> {
-    if key != "backup.recipients" {
-        return Ok(());
-    }
     let cannot = |why: String| Error::new(Kind::Usage, format!("cannot set `{key}`")).why(why);
+    match key {
+        "backup.recipients" => check_recipients(value, cannot),
+        "backup.keep_within" => value.parse::<Within>().map(drop).map_err(cannot),
+        _ => Ok(()),
+    }
+}
+
+fn check_recipients(value: &str, cannot: impl Fn(String) -> Error) -> Result<()> {
     let recipients = settings::recipients(value);
     if recipients.is_empty() {
-        let hint = format!("so that there are none, run `pachat config unset {key}`");
+        let hint = "so that there are none, run `pachat config unset backup.recipients`";
         return Err(cannot("it names nobody".into()).hint(hint));
     }
     recipients.iter().try_for_each(|recipient| {
