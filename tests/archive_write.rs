@@ -752,6 +752,40 @@ fn the_format_of_the_store_is_the_one_that_the_manifest_knows() {
     assert_eq!(STORE_FORMAT, pachat::store::FORMAT);
 }
 
+/// What happens to one file between two archives.
+#[derive(Clone, Debug)]
+enum Change {
+    Put { number: usize, len: usize },
+    Append { number: usize, len: usize },
+    Remove { number: usize },
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    let number = 0_usize..120;
+    let len = prop_oneof![6 => 0_usize..9_000, 2 => 0_usize..90_000, 1 => Just(150_000)];
+    prop_oneof![
+        1 => (number.clone(), len).prop_map(|(number, len)| Change::Put { number, len }),
+        4 => (number.clone(), 1_usize..2_000).prop_map(|(number, len)| Change::Append { number, len }),
+        1 => number.prop_map(|number| Change::Remove { number }),
+    ]
+}
+
+impl Store {
+    fn change(&mut self, change: &Change, seed: usize) {
+        let path = |number: usize| ArchivePath::new(Part::Active, &name(number)).unwrap();
+        match *change {
+            Change::Put { number, len } => self.conversation(number, text(seed, len)),
+            Change::Append { number, len } => {
+                self.files
+                    .entry(path(number))
+                    .or_default()
+                    .extend(text(seed, len));
+            }
+            Change::Remove { number } => drop(self.files.remove(&path(number))),
+        }
+    }
+}
+
 fn sizes() -> impl Strategy<Value = Vec<usize>> {
     let size = prop_oneof![
         4 => 0_usize..2_000,
@@ -787,6 +821,30 @@ proptest! {
             first.outline.segments.iter().map(|one| (one.key, one.crc)).collect();
         for one in &second.outline.segments {
             prop_assert!(keys.get(&one.key).is_none_or(|crc| *crc == one.crc));
+        }
+    }
+
+    /// Copies of copies of copies are what a backup of every day consists of after a year.
+    #[test]
+    fn a_chain_of_archives_that_copy_from_each_other_stays_sound(
+        generations in proptest::collection::vec(proptest::collection::vec(change(), 0..6), 4..10),
+    ) {
+        let mut store = Store::default();
+        for number in 0..100 {
+            store.conversation(number, text(number, 500 + number * 7919 % 8_000));
+        }
+        let mut last = written(&mut store, &mut Nothing, 2);
+        for (generation, changes) in generations.iter().enumerate() {
+            for (number, change) in changes.iter().enumerate() {
+                store.change(change, 1000 * (generation + 1) + number);
+            }
+            let next = written(&mut store, &mut last, 2);
+            assert_holds(&next, &store);
+            prop_assert_eq!(read_whole(&next).unwrap(), store.manifest());
+            prop_assert_eq!(read_back(&next).unwrap(), store.manifest());
+            let fresh = written(&mut store, &mut Nothing, 1);
+            assert_same(&next, &fresh);
+            last = next;
         }
     }
 }
