@@ -1,9 +1,9 @@
 //! Writing an archive: segments of some 64 KiB at most, packed on all cores, in order.
 //!
 //! The text and where it is cut depend on nothing but the manifest and the files: not on the
-//! number of cores, not on the time. Where an earlier archive has a segment of the same text after the same
-//! window, its packed bytes are copied, and its files are not even read. At any time a handful
-//! of segments are in memory, however large the files are.
+//! number of cores, not on the time. Where an earlier archive has a segment of the same text after
+//! the same window, its packed bytes are copied, and its files are not even read. At any time a
+//! handful of segments are in memory, however large the files are.
 
 mod order;
 mod pack;

@@ -59,7 +59,8 @@ impl Guard {
     }
 
     /// Looks at those of the places that it knows nothing of, all at once, for about this long.
-    /// Nobody looks at what is below a place that is known to be silent. Only a signal is an error, of kind `Interrupted` with the signal in it.
+    /// Nobody looks at what is below a place that is known to be silent. Only a signal is an
+    /// error, of kind `Interrupted` with the signal in it.
     pub fn look(
         &self,
         paths: &[PathBuf],

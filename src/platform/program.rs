@@ -119,8 +119,8 @@ impl Programs for RealPrograms {
 }
 
 /// Opens a file or lists a directory in a process of its own, which is ended if it does not come
-/// back in time: `TimedOut`, as soon as it has ended, which may be much later. A thread that waits for a dead file system may hold up the end of
-/// its process, whatever is done to that.
+/// back in time: `TimedOut`, as soon as it has ended, which may be much later. A thread that waits
+/// for a dead file system may hold up the end of its process, whatever is done to that.
 #[cfg(unix)]
 pub(super) fn look(path: &Path, limit: Duration) -> io::Result<()> {
     // What is known about a file may be remembered for a while, but opening it is asked for.

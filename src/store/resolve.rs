@@ -8,9 +8,9 @@ use super::Store;
 use super::read::Scope;
 
 impl Store {
-    /// The conversation that `spec` names: `last` (of those in use), a full id, a prefix of an id's last part
-    /// (three characters or more), or an exact title, in this order. It never guesses: none
-    /// is [`Kind::NotFound`], more than one is [`Kind::Usage`] with the candidates.
+    /// The conversation that `spec` names: `last` (of those in use), a full id, a prefix of an
+    /// id's last part (three characters or more), or an exact title, in this order. It never
+    /// guesses: none is [`Kind::NotFound`], more than one is [`Kind::Usage`] with the candidates.
     pub fn resolve(&self, spec: &str) -> Result<ConversationId> {
         let spec = spec.trim();
         if spec == "last" {

@@ -1,7 +1,8 @@
 //! `health --watch`: a look every so often.
 //!
 //! On a terminal one report that is written over in place; in a pipe a line, or a document, for
-//! each change. Each look reads the settings anew. Ctrl-C is how a watch ends, so its exit code is that of the last look.
+//! each change. Each look reads the settings anew. Ctrl-C is how a watch ends, so its exit code is
+//! that of the last look.
 
 use std::ffi::OsString;
 use std::time::Duration;
