@@ -2,10 +2,10 @@
 //!
 //! A member is one deflate stream, cut into *segments*. Each ends at a byte, with an empty
 //! stored block (what zlib calls a sync flush), and none is the last of its stream: the member
-//! is closed by [`END`]. A segment may refer back to its *window*: as much as there is, at most
-//! 32 KiB, of the text before it in the same member. So it packs as well as in one piece, and
-//! still can be packed on its own thread, or be copied from an earlier archive in which it had
-//! the same text and the same window.
+//! is closed by an empty last block. A segment may refer back to its *window*: as much as there
+//! is, at most 32 KiB, of the text before it in the same member. So it packs as well as in one
+//! piece, and still can be packed on its own thread, or be copied from an earlier archive in
+//! which it had the same text and the same window.
 //!
 //! Invariant: equal packed bytes after an equal window unpack to equal text. Everything that
 //! copies segments, or believes copies, rests on this.
