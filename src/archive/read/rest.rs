@@ -14,7 +14,7 @@
 //!   which was read from files whose digests are those of the manifest; and those digests are
 //!   what the copies before it were proven to hold.
 
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, BufReader, ErrorKind, Read};
 
 use flate2::{Decompress, FlushDecompress, Status};
 
@@ -31,7 +31,8 @@ const UNPACKED: usize = 128 << 10;
 
 /// The text of an archive without its copies.
 pub(super) struct Rest<'a> {
-    input: &'a mut dyn Read,
+    /// Copies are short: many fit into what is read at once.
+    input: BufReader<&'a mut dyn Read>,
     outline: &'a Outline,
     /// The segment at hand; behind the last one at the end.
     number: usize,
@@ -60,7 +61,7 @@ pub(super) struct Rest<'a> {
 impl<'a> Rest<'a> {
     pub(super) fn new(input: &'a mut dyn Read, outline: &'a Outline) -> Self {
         Self {
-            input,
+            input: BufReader::with_capacity(PACKED, input),
             outline,
             number: 0,
             copies: 0,
