@@ -1226,15 +1226,24 @@ fn a_watch_ends_with_the_last_status() {
 }
 
 /// What `--on-change` runs: one step after the other, whatever the command is.
-struct Steps(Mutex<Vec<Box<dyn FnOnce() + Send>>>);
+struct Steps(Mutex<Vec<OnChange>>);
+
+type OnChange = Box<dyn FnOnce() -> io::Result<()> + Send>;
 
 impl Programs for Steps {
     fn capture(&self, _: &str, _: Option<Duration>) -> io::Result<program::Captured> {
         Err(io::ErrorKind::Unsupported.into())
     }
-    fn run(&self, _: &OsStr, _: &[OsString], _: &[u8]) -> io::Result<Ended> {
+    fn run(
+        &self,
+        _: &OsStr,
+        _: &[OsString],
+        _: &[u8],
+        limit: Option<Duration>,
+    ) -> io::Result<Ended> {
+        assert_eq!(limit, Some(Duration::from_secs(60)));
         let step = self.0.lock().unwrap().remove(0);
-        step();
+        step()?;
         Ok(Ended {
             code: Some(0),
             ..Ended::default()
@@ -1273,13 +1282,21 @@ fn a_watch_reads_the_settings_anew_and_outlives_broken_ones() {
     let (break_it, mend, signals) = (write.clone(), write, cues.signals.clone());
     let limits = r#""limits": {"conversations": 1}"#;
     sandbox.programs = Some(Arc::new(Steps(Mutex::new(vec![
-        Box::new(move || break_it("{\"api\": ".into())),
+        Box::new(move || {
+            break_it("{\"api\": ".into());
+            // A watch goes on, whatever becomes of the one that it told.
+            Err(io::ErrorKind::TimedOut.into())
+        }),
         Box::new(move || {
             mend(format!(
                 r#"{{"api": {{"base_url": "{address}"}}, {limits}}}"#
             ));
+            Ok(())
         }),
-        Box::new(move || signals.raise_interrupt()),
+        Box::new(move || {
+            signals.raise_interrupt();
+            Ok(())
+        }),
     ]))));
     let args = [
         "health",
@@ -1291,7 +1308,10 @@ fn a_watch_reads_the_settings_anew_and_outlives_broken_ones() {
         "x",
     ];
     let ran = sandbox.run_on(&cues, &args, "");
-    assert_eq!((ran.code, ran.stderr.as_str()), (1, ""), "{}", ran.stdout);
+    assert_eq!(ran.code, 1, "{}", ran.stdout);
+    let late = "the command of --on-change took longer than 60 s, and was ended";
+    assert!(ran.stderr.contains(late), "{}", ran.stderr);
+    assert_eq!(ran.stderr.lines().count(), 1, "{}", ran.stderr);
     let words: Vec<&str> = ran
         .stdout
         .lines()
@@ -1332,11 +1352,15 @@ fn a_watch_tells_of_a_place_that_goes_away_and_comes_back() {
         move || {
             is_away.store(0, Ordering::SeqCst);
             gate.open();
+            Ok(())
         }
     };
     sandbox.programs = Some(Arc::new(Steps(Mutex::new(vec![
         Box::new(back),
-        Box::new(move || signals.raise_interrupt()),
+        Box::new(move || {
+            signals.raise_interrupt();
+            Ok(())
+        }),
     ]))));
     let args = ["health", "--offline", "--watch", "60", "--on-change", "x"];
     let ran = std::thread::scope(|scope| {

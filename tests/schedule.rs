@@ -158,7 +158,13 @@ impl Programs for Fake {
         Err(io::ErrorKind::NotFound.into())
     }
 
-    fn run(&self, program: &OsStr, words: &[OsString], stdin: &[u8]) -> io::Result<Ended> {
+    fn run(
+        &self,
+        program: &OsStr,
+        words: &[OsString],
+        stdin: &[u8],
+        _: Option<Duration>,
+    ) -> io::Result<Ended> {
         let program = program.to_str().unwrap();
         let words: Vec<&str> = words.iter().map(|word| word.to_str().unwrap()).collect();
         let mut told = self.0.lock().unwrap();

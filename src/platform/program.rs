@@ -3,7 +3,7 @@
 mod waited;
 
 use std::ffi::{OsStr, OsString};
-use std::io::{self, Write as _};
+use std::io;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -24,7 +24,16 @@ pub trait Programs {
 
     /// Runs a program without a shell, with `stdin` as its standard input, and waits for it. It
     /// is looked for as a shell would; that it does not exist is `NotFound`.
-    fn run(&self, program: &OsStr, arguments: &[OsString], stdin: &[u8]) -> io::Result<Ended>;
+    ///
+    /// With a limit, that and signals are as for [`Programs::capture`]; without one it is waited
+    /// for, come what may.
+    fn run(
+        &self,
+        program: &OsStr,
+        arguments: &[OsString],
+        stdin: &[u8],
+        limit: Option<Duration>,
+    ) -> io::Result<Ended>;
 
     /// Opens a file in an editor and waits. `editor` may carry arguments.
     fn edit(&self, editor: &str, file: &Path) -> io::Result<bool>;
@@ -74,23 +83,31 @@ impl Programs for RealPrograms {
         program.capture(limit, &self.signals)
     }
 
-    fn run(&self, program: &OsStr, arguments: &[OsString], stdin: &[u8]) -> io::Result<Ended> {
-        let mut child = Command::new(program)
+    fn run(
+        &self,
+        program: &OsStr,
+        arguments: &[OsString],
+        stdin: &[u8],
+        limit: Option<Duration>,
+    ) -> io::Result<Ended> {
+        let mut command = Command::new(program);
+        command
             .args(arguments)
             .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()?;
+            .stderr(Stdio::piped());
+        let (end, signals) = match limit {
+            Some(_) => (End::WithAll, self.signals.clone()),
+            None => (End::Alone, Signals::default()),
+        };
+        let mut program = Waited::start(&mut command, end)?;
         // What is fed here is a page at most, which any pipe holds, so this cannot wait for the
         // program while it waits for us; one that does not read it is free to.
-        if let Some(mut input) = child.stdin.take() {
-            let _ = input.write_all(stdin);
-        }
-        let output = child.wait_with_output()?;
+        program.feed(stdin);
+        let (status, stdout, stderr) = program.wait(limit, &signals)?;
         Ok(Ended {
-            code: output.status.code(),
-            stdout: output.stdout,
-            stderr: output.stderr,
+            code: status.code(),
+            stdout,
+            stderr,
         })
     }
 

@@ -200,8 +200,14 @@ impl Programs for Lent {
         self.0.capture(command, limit)
     }
 
-    fn run(&self, program: &OsStr, words: &[OsString], stdin: &[u8]) -> io::Result<Ended> {
-        self.0.run(program, words, stdin)
+    fn run(
+        &self,
+        program: &OsStr,
+        words: &[OsString],
+        stdin: &[u8],
+        limit: Option<Duration>,
+    ) -> io::Result<Ended> {
+        self.0.run(program, words, stdin, limit)
     }
 
     fn edit(&self, editor: &str, file: &Path) -> io::Result<bool> {

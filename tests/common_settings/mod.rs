@@ -248,7 +248,13 @@ impl Programs for Editor {
             success: command != "false",
         })
     }
-    fn run(&self, _program: &OsStr, _arguments: &[OsString], _stdin: &[u8]) -> io::Result<Ended> {
+    fn run(
+        &self,
+        _program: &OsStr,
+        _arguments: &[OsString],
+        _stdin: &[u8],
+        _limit: Option<Duration>,
+    ) -> io::Result<Ended> {
         Err(io::ErrorKind::NotFound.into())
     }
     fn edit(&self, editor: &str, file: &Path) -> io::Result<bool> {

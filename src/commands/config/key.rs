@@ -116,8 +116,14 @@ impl Programs for Limited<'_> {
         captured
     }
 
-    fn run(&self, program: &OsStr, arguments: &[OsString], stdin: &[u8]) -> io::Result<Ended> {
-        self.programs.run(program, arguments, stdin)
+    fn run(
+        &self,
+        program: &OsStr,
+        arguments: &[OsString],
+        stdin: &[u8],
+        limit: Option<Duration>,
+    ) -> io::Result<Ended> {
+        self.programs.run(program, arguments, stdin, limit)
     }
 
     fn edit(&self, editor: &str, file: &Path) -> io::Result<bool> {

@@ -90,7 +90,7 @@ pub struct HealthArgs {
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub watch: Option<u64>,
 
-    /// Run this command when the status changes: $1 is the old one, $2 the new one, the complaints are its stdin
+    /// Run this command when the status changes, for a minute at most: $1 is the old one, $2 the new one, the complaints are its stdin
     #[arg(long, value_name = "COMMAND", requires = "watch", value_hint = clap::ValueHint::CommandString)]
     pub on_change: Option<String>,
 }

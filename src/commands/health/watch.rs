@@ -5,6 +5,7 @@
 //! that of the last look.
 
 use std::ffi::OsString;
+use std::io;
 use std::time::Duration;
 
 use super::report::{self, Line};
@@ -17,6 +18,10 @@ use crate::platform::signals::Signal;
 
 /// How often to look whether a signal has arrived.
 const LOOK: Duration = Duration::from_millis(50);
+
+/// How long the command of `--on-change` may take: a watch shall not end because a mail server
+/// does not answer.
+const ALERT: Duration = Duration::from_secs(60);
 
 /// How much the command of `--on-change` is told, in bytes: any pipe holds a page.
 const MOST_TOLD: usize = 4000;
@@ -166,8 +171,16 @@ fn alert(args: &HealthArgs, before: Status, report: &Report, context: &mut Conte
     told.push('\n');
     let ended = context
         .programs
-        .run(shell.as_ref(), &arguments, told.as_bytes());
+        .run(shell.as_ref(), &arguments, told.as_bytes(), Some(ALERT));
     match ended {
+        // A signal: the watch ends, and says no more than that.
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+            let seconds = ALERT.as_secs();
+            context.ui.warn(&format!(
+                "the command of --on-change took longer than {seconds} s, and was ended"
+            ));
+        }
         Ok(ended) if ended.code == Some(0) => {}
         Ok(ended) => {
             let said = String::from_utf8_lossy(&ended.stderr);

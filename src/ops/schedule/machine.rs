@@ -281,7 +281,7 @@ impl Machine<'_> {
     /// Runs a program of a scheduler.
     pub(super) fn run(&self, program: &str, arguments: &[&str], stdin: &[u8]) -> Result<Ended> {
         let words: Vec<OsString> = arguments.iter().map(OsString::from).collect();
-        let ended = self.programs.run(OsStr::new(program), &words, stdin);
+        let ended = self.programs.run(OsStr::new(program), &words, stdin, None);
         ended.map_err(|error| {
             let kind = match error.kind() {
                 io::ErrorKind::NotFound => Kind::NotFound,

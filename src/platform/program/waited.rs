@@ -3,8 +3,8 @@
 //!
 //! Layer: platform.
 
-use std::io::{self, Read as _};
-use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::io::{self, Write as _};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -33,12 +33,17 @@ pub(super) enum End {
     AtOnce,
 }
 
-/// A program under way, of which the standard output is kept.
+/// A program under way, of which the standard output is kept, and what goes to standard error if
+/// that is a pipe.
 pub(super) struct Waited {
     child: Child,
     end: End,
-    output: Receiver<io::Result<Vec<u8>>>,
+    stdout: Output,
+    stderr: Output,
 }
+
+/// What is printed, once nobody can print any more.
+type Output = Receiver<io::Result<Vec<u8>>>;
 
 impl Waited {
     /// Starts it.
@@ -48,46 +53,63 @@ impl Waited {
             std::os::unix::process::CommandExt::process_group(command, 0);
         }
         let mut child = command.stdout(Stdio::piped()).spawn()?;
-        let output = read(child.stdout.take())?;
-        Ok(Self { child, end, output })
+        let stdout = read(child.stdout.take())?;
+        let stderr = read(child.stderr.take())?;
+        Ok(Self {
+            child,
+            end,
+            stdout,
+            stderr,
+        })
+    }
+
+    /// Gives it all of its standard input, if that is a pipe; it need not take it.
+    pub(super) fn feed(&mut self, bytes: &[u8]) {
+        if let Some(mut input) = self.child.stdin.take() {
+            let _ = input.write_all(bytes);
+        }
     }
 
     /// Waits for its end and returns what it printed.
     pub(super) fn capture(
-        mut self,
+        self,
         limit: Option<Duration>,
         signals: &Signals,
     ) -> io::Result<Captured> {
+        let (status, stdout, _) = self.wait(limit, signals)?;
+        Ok(Captured {
+            stdout,
+            success: status.success(),
+        })
+    }
+
+    /// Waits for its end; how that was, and what it printed on either side.
+    pub(super) fn wait(
+        mut self,
+        limit: Option<Duration>,
+        signals: &Signals,
+    ) -> io::Result<(ExitStatus, Vec<u8>, Vec<u8>)> {
         let start = Instant::now();
-        let waited = self.output(|| stop(start, limit, signals));
-        let ended = waited.and_then(|stdout| {
-            let status = self.status(|| stop(start, limit, signals))?;
-            if !status.success() {
-                // The terminal's Ctrl-C has ended it as well, and that is no failure of its own.
-                stop(start, None, signals)?;
-            }
-            Ok(Captured {
-                stdout,
-                success: status.success(),
-            })
-        });
+        let ended = self.outcome(|limited| stop(start, limit.filter(|_| limited), signals));
         if ended.is_err() {
             self.end();
         }
         ended
     }
 
-    /// What it printed, once nobody can print any more.
-    fn output(&self, stop: impl Fn() -> io::Result<()>) -> io::Result<Vec<u8>> {
-        loop {
-            match self.output.recv_timeout(LOOK) {
-                Ok(read) => return read,
-                Err(RecvTimeoutError::Timeout) => stop()?,
-                Err(RecvTimeoutError::Disconnected) => {
-                    return Err(io::Error::other("its output cannot be read"));
-                }
-            }
+    /// `stop` is an error if there is no more waiting; with `false`, only at a signal.
+    fn outcome(
+        &mut self,
+        stop: impl Fn(bool) -> io::Result<()>,
+    ) -> io::Result<(ExitStatus, Vec<u8>, Vec<u8>)> {
+        let stdout = output(&self.stdout, || stop(true))?;
+        let stderr = output(&self.stderr, || stop(true))?;
+        let status = self.status(|| stop(true))?;
+        if !status.success() {
+            // The terminal's Ctrl-C has ended it as well, and that is no failure of its own.
+            stop(false)?;
         }
+        Ok((status, stdout, stderr))
     }
 
     /// How it ended. It may go on for a while after it has closed its output.
@@ -181,14 +203,31 @@ fn stop(start: Instant, limit: Option<Duration>, signals: &Signals) -> io::Resul
     Ok(())
 }
 
+/// Waits for what is printed.
+fn output(from: &Output, stop: impl Fn() -> io::Result<()>) -> io::Result<Vec<u8>> {
+    loop {
+        match from.recv_timeout(LOOK) {
+            Ok(read) => return read,
+            Err(RecvTimeoutError::Timeout) => stop()?,
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(io::Error::other("its output cannot be read"));
+            }
+        }
+    }
+}
+
 /// Reads on a thread of its own, which ends with the last who holds the other side.
-fn read(stdout: Option<ChildStdout>) -> io::Result<Receiver<io::Result<Vec<u8>>>> {
+fn read(side: Option<impl io::Read + Send + 'static>) -> io::Result<Output> {
     let (sender, receiver) = mpsc::channel();
+    let Some(mut side) = side else {
+        drop(sender.send(Ok(Vec::new())));
+        return Ok(receiver);
+    };
     thread::Builder::new()
         .name("output".into())
         .spawn(move || {
             let mut bytes = Vec::new();
-            let read = stdout.map_or(Ok(0), |mut stdout| stdout.read_to_end(&mut bytes));
+            let read = side.read_to_end(&mut bytes);
             // Nobody listens any more to one that is late.
             drop(sender.send(read.map(|_| bytes)));
         })?;
@@ -214,6 +253,32 @@ mod tests {
         // It may close its output long before it ends.
         let captured = capture("exec >&-; sleep 0.1", End::Alone, Duration::from_secs(60));
         assert!(captured.unwrap().success);
+    }
+
+    #[test]
+    fn both_sides_are_kept_and_the_input_need_not_be_read() {
+        for (line, expected) in [
+            (
+                "cat; echo wrong >&2; exit 7",
+                (Some(7), "told\n", "wrong\n"),
+            ),
+            ("exit 0", (Some(0), "", "")),
+        ] {
+            let mut command = Command::new("sh");
+            command.args(["-c", line]);
+            command.stdin(Stdio::piped()).stderr(Stdio::piped());
+            let mut program = Waited::start(&mut command, End::Alone).unwrap();
+            program.feed(b"told\n");
+            let (status, stdout, stderr) = program.wait(None, &Signals::default()).unwrap();
+            let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+            let found = (status.code(), text(stdout), text(stderr));
+            let (code, stdout, stderr) = expected;
+            assert_eq!(
+                found,
+                (code, stdout.to_owned(), stderr.to_owned()),
+                "{line}"
+            );
+        }
     }
 
     #[test]

@@ -39,7 +39,13 @@ impl Programs for Echo {
             success: command != "false",
         })
     }
-    fn run(&self, _program: &OsStr, _arguments: &[OsString], _stdin: &[u8]) -> io::Result<Ended> {
+    fn run(
+        &self,
+        _program: &OsStr,
+        _arguments: &[OsString],
+        _stdin: &[u8],
+        _limit: Option<Duration>,
+    ) -> io::Result<Ended> {
         Err(io::ErrorKind::NotFound.into())
     }
     fn edit(&self, _editor: &str, _file: &Path) -> io::Result<bool> {
