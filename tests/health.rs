@@ -744,6 +744,50 @@ fn a_newer_store_is_a_finding_and_stays_untouched() {
 }
 
 #[test]
+fn a_file_in_the_place_of_a_directory_is_a_finding() {
+    for name in ["conversations", "conversations/active", "run", "backups"] {
+        let (_server, sandbox) = lived_in([]);
+        let path = sandbox.data_dir().join(name);
+        if path.exists() {
+            std::fs::remove_dir_all(&path).unwrap();
+        }
+        std::fs::write(&path, "").unwrap();
+        let ran = sandbox.run(&["health", "--json", "--offline"]);
+        assert_eq!(ran.code, 2, "{}{}", ran.stdout, ran.stderr);
+        let report = json(&ran);
+        let probe = probe_of(&report, "store");
+        assert_eq!(probe["code"], "not-a-directory", "{probe}");
+        let problems = probe["problems"].as_array().unwrap();
+        assert_eq!(problems.len(), 1, "{probe}");
+        let cause = format!("a file stands where the directory {name} belongs");
+        assert_eq!(problems[0]["cause"], cause);
+    }
+}
+
+#[test]
+fn conversations_that_cannot_be_read_are_a_finding() {
+    let (_server, mut sandbox) = lived_in([]);
+    let active = sandbox.data_dir().join("conversations/active");
+    sandbox.disk = Arc::new(HangingDisk {
+        gate: Gate::default(),
+        hangs: Box::new(|_, _| false),
+        denies: Box::new(move |operation, path| {
+            operation.starts_with("read_dir") && path == active
+        }),
+    });
+    let ran = sandbox.run(&["health", "--json", "--offline"]);
+    assert_eq!(ran.code, 2, "{}{}", ran.stdout, ran.stderr);
+    let report = json(&ran);
+    let probe = probe_of(&report, "store");
+    assert_eq!(probe["code"], "unreadable", "{probe}");
+    let cause = probe["cause"].as_str().unwrap();
+    assert!(
+        cause.to_lowercase().contains("permission denied"),
+        "{cause}"
+    );
+}
+
+#[test]
 fn the_store_is_counted_against_its_limits() {
     let (_server, sandbox) = lived_in([]);
     let active = sandbox.data_dir().join("conversations/active");
@@ -1422,10 +1466,11 @@ fn a_reader_that_goes_away_ends_quietly() {
 type Hangs = Box<dyn Fn(&str, &Path) -> bool + Send + Sync>;
 
 /// A disk that hangs in some operations, as a dead network file system does, until the test lets
-/// it go.
+/// it go, and denies others.
 struct HangingDisk {
     gate: Gate,
     hangs: Hangs,
+    denies: Hangs,
 }
 
 impl HangingDisk {
@@ -1442,68 +1487,73 @@ impl HangingDisk {
         let disk = Self {
             gate: gate.clone(),
             hangs,
+            denies: Box::new(|_, _| false),
         };
         (gate, Arc::new(disk))
     }
 
-    fn pass(&self, operation: &str, path: &Path) {
+    fn pass(&self, operation: &str, path: &Path) -> io::Result<()> {
         if (self.hangs)(operation, path) {
             self.gate.wait();
         }
+        if (self.denies)(operation, path) {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
+        Ok(())
     }
 }
 
 impl Disk for HangingDisk {
     fn open(&self, path: &Path, how: Open) -> io::Result<Box<dyn File>> {
-        self.pass("open", path);
+        self.pass("open", path)?;
         RealDisk.open(path, how)
     }
     fn create_dir(&self, path: &Path) -> io::Result<()> {
-        self.pass("create_dir", path);
+        self.pass("create_dir", path)?;
         RealDisk.create_dir(path)
     }
     fn read_dir(&self, path: &Path) -> io::Result<Vec<Entry>> {
-        self.pass("read_dir", path);
+        self.pass("read_dir", path)?;
         RealDisk.read_dir(path)
     }
     fn stat(&self, path: &Path) -> io::Result<Stat> {
-        self.pass("stat", path);
+        self.pass("stat", path)?;
         RealDisk.stat(path)
     }
     fn rename(&self, path: &Path, to: &Path) -> io::Result<()> {
-        self.pass("rename", path);
+        self.pass("rename", path)?;
         RealDisk.rename(path, to)
     }
     fn hard_link(&self, path: &Path, to: &Path) -> io::Result<()> {
-        self.pass("hard_link", path);
+        self.pass("hard_link", path)?;
         RealDisk.hard_link(path, to)
     }
     fn remove_file(&self, path: &Path) -> io::Result<()> {
-        self.pass("remove_file", path);
+        self.pass("remove_file", path)?;
         RealDisk.remove_file(path)
     }
     fn remove_dir(&self, path: &Path) -> io::Result<()> {
-        self.pass("remove_dir", path);
+        self.pass("remove_dir", path)?;
         RealDisk.remove_dir(path)
     }
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        self.pass("sync_dir", path);
+        self.pass("sync_dir", path)?;
         RealDisk.sync_dir(path)
     }
     fn sync_tree(&self, path: &Path) -> io::Result<()> {
-        self.pass("sync_tree", path);
+        self.pass("sync_tree", path)?;
         RealDisk.sync_tree(path)
     }
     fn free_space(&self, path: &Path) -> io::Result<Option<u64>> {
-        self.pass("free_space", path);
+        self.pass("free_space", path)?;
         RealDisk.free_space(path)
     }
     fn set_mode(&self, path: &Path, mode: u32) -> io::Result<()> {
-        self.pass("set_mode", path);
+        self.pass("set_mode", path)?;
         RealDisk.set_mode(path, mode)
     }
     fn walk(&self, path: &Path) -> io::Result<Vec<Walked>> {
-        self.pass("walk", path);
+        self.pass("walk", path)?;
         RealDisk.walk(path)
     }
 }

@@ -7,6 +7,7 @@ use std::io;
 
 use jiff::Timestamp;
 
+use crate::model::backup::Part;
 use crate::model::error::describe;
 use crate::model::id::ConversationId;
 use crate::model::size::{ByteSize, counted};
@@ -17,6 +18,9 @@ use crate::store::Store;
 
 use super::local::{is_there, nothing_yet};
 use super::{INTERRUPTED, Outcome, Probe, STORE, Thresholds, number};
+
+/// The directories of the store that are no part of backups.
+const BESIDES: [&str; 3] = ["backups", "run", "cache"];
 
 /// How many things a message names.
 const NAMED: usize = 3;
@@ -42,13 +46,11 @@ pub(super) fn look(store: &Store, limits: &Thresholds) -> Outcome {
     let usage = match usage::measure(store) {
         Ok(usage) => usage,
         Err(error) => {
-            let why = format!(
-                "the data directory cannot be measured: {}",
-                describe(&error)
-            );
+            let why = format!("not everything can be read: {}", describe(&error));
+            let remedy = "see what, and check its owner and permissions: pachat validate store";
             return Outcome {
                 probes: vec![
-                    Probe::skipped(STORE, &why),
+                    Probe::new(STORE, "not measured").unhealthy("unreadable", &why, remedy),
                     Probe::skipped(INTERRUPTED, &why),
                 ],
                 ..Outcome::default()
@@ -57,9 +59,43 @@ pub(super) fn look(store: &Store, limits: &Thresholds) -> Outcome {
     };
     Outcome {
         newest: usage.newest.and_then(|time| Timestamp::try_from(time).ok()),
-        probes: vec![size(&usage, limits), interrupted(store, &usage)],
+        probes: vec![
+            blocked(store, size(&usage, limits)),
+            interrupted(store, &usage),
+        ],
         ..Outcome::default()
     }
+}
+
+/// Says where a file stands in the place of a directory: nothing can be kept there, and most
+/// commands fail.
+fn blocked(store: &Store, mut probe: Probe) -> Probe {
+    let mut blocked: Vec<&str> = Vec::new();
+    let parts = Part::ALL.map(Part::path);
+    for path in ["conversations"].into_iter().chain(parts).chain(BESIDES) {
+        // What is below a file needs no word of its own.
+        if blocked.iter().any(|above| is_below(path, above)) {
+            continue;
+        }
+        let directory = store.layout().root().join(path).join(".");
+        let looked = store.disk().stat(&directory);
+        if looked.is_err_and(|error| error.kind() == io::ErrorKind::NotADirectory) {
+            blocked.push(path);
+        }
+    }
+    for path in blocked {
+        probe = probe.unhealthy(
+            "not-a-directory",
+            format!("a file stands where the directory {path} belongs"),
+            "look what it is, and move it away; pachat makes the directory when it needs it",
+        );
+    }
+    probe
+}
+
+fn is_below(path: &str, above: &str) -> bool {
+    let rest = path.strip_prefix(above);
+    rest.is_some_and(|rest| rest.starts_with('/'))
 }
 
 fn size(usage: &Usage, limits: &Thresholds) -> Probe {
