@@ -764,6 +764,42 @@ fn a_file_in_the_place_of_a_directory_is_a_finding() {
     }
 }
 
+#[cfg(unix)]
+#[test]
+fn a_data_directory_on_a_disk_that_is_not_mounted_is_not_an_empty_one() {
+    let (_server, sandbox) = lived_in([]);
+    let data = sandbox.data_dir();
+    let away = data.with_file_name("mounted");
+    std::fs::rename(&data, &away).unwrap();
+    std::os::unix::fs::symlink(&away, &data).unwrap();
+    let ran = sandbox.run(&["list"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert_eq!(ran.stdout.lines().count(), 1, "{}", ran.stdout);
+    std::fs::rename(&away, away.with_file_name("unmounted")).unwrap();
+    for args in [
+        &["list"][..],
+        &["send", "-m", "one", "hello"],
+        &["backup", "--quiet", "--if-any"],
+        &["cleanup", "--daily", "--yes"],
+        &["export", "last"],
+        &["config", "set", "chat.model", "one"],
+    ] {
+        let ran = sandbox.run(args);
+        assert_eq!(ran.code, 74, "{args:?}: {}{}", ran.stdout, ran.stderr);
+        let said = "the data directory is not there: it is a link";
+        assert!(ran.stderr.contains(said), "{args:?}: {}", ran.stderr);
+        assert_eq!(ran.stdout, "", "{args:?}");
+    }
+    let ran = sandbox.run(&["health", "--quiet", "--if-any", "--offline"]);
+    assert_eq!(ran.code, 2, "{}{}", ran.stdout, ran.stderr);
+    let said = format!("{}{}", ran.stdout, ran.stderr);
+    assert!(
+        said.contains("data-dir: the data directory is not there"),
+        "{said}"
+    );
+    assert!(!away.exists(), "nothing was made in its place");
+}
+
 #[test]
 fn conversations_that_cannot_be_read_are_a_finding() {
     let (_server, mut sandbox) = lived_in([]);

@@ -191,6 +191,9 @@ impl Error {
             io::ErrorKind::PermissionDenied => {
                 Some("check the owner and the permissions of the file and its directory".into())
             }
+            io::ErrorKind::NotADirectory => {
+                Some("see which part is a file, and move it away: pachat validate store".into())
+            }
             io::ErrorKind::ReadOnlyFilesystem => {
                 Some("name a writable place with --data-dir or PACHAT_DATA_DIR".into())
             }

@@ -39,7 +39,7 @@ use std::time::Duration;
 use crate::model::backup::Part;
 use crate::model::error::{Error, Kind, Result};
 use crate::model::size::ByteSize;
-use crate::platform::disk::LockMode;
+use crate::platform::disk::{FileKind, LockMode, Stat};
 use crate::platform::{Clock, Disk, Random};
 
 use layout::Layout;
@@ -182,12 +182,33 @@ impl Store {
         Ok(())
     }
 
+    /// Refuses a data directory that is a link to a place that is not there, as on a disk that is
+    /// not mounted: it is not one that is to be made yet.
+    fn check_link(&self) -> Result<()> {
+        let root = self.layout.root();
+        let is_link = |stat: Stat| stat.kind == FileKind::Other;
+        if !self.disk.stat(root).is_ok_and(is_link) {
+            return Ok(());
+        }
+        match self.disk.stat(&root.join(".")) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Err(Error::new(Kind::Io, "the data directory is not there")
+                    .why("it is a link to a place that does not exist")
+                    .path(root)
+                    .hint("mount the disk that it leads to, or name another place with --data-dir or PACHAT_DATA_DIR"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The format version of the files, `None` where there is none yet.
     pub fn format(&self) -> Result<Option<u32>> {
         let path = self.layout.version();
         let bytes = match self.disk.read(&path, 64) {
             Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return self.check_link().map(|()| None);
+            }
             Err(error) => return Err(Error::io("cannot read the data directory", &path, &error)),
         };
         let text = String::from_utf8_lossy(&bytes);

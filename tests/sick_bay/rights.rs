@@ -8,6 +8,12 @@ use super::case::{Case, case};
 
 pub fn cases() -> Vec<Case> {
     vec![
+        case("a data directory on a disk that is not mounted", |bed| {
+            fs::remove_dir_all(bed.data()).unwrap();
+            symlink(bed.data().with_file_name("away"), bed.data()).unwrap();
+        })
+        .looking_at(&["store"])
+        .finds("store.unreadable", "data/pachat"),
         case("the data directory is open to everybody", |bed| {
             bed.chmod("", 0o755);
         })

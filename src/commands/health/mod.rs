@@ -8,7 +8,6 @@ mod prometheus;
 mod report;
 mod watch;
 
-use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -124,9 +123,7 @@ pub fn run(args: &HealthArgs, context: &mut Context) -> Result<()> {
 
 /// Whether there is no store yet.
 fn is_new(context: &Context) -> bool {
-    let version = context.store().layout().version();
-    let stat = context.disk.stat(&version);
-    stat.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+    matches!(context.store().format(), Ok(None))
 }
 
 /// The exit code of a status. All has been said already.

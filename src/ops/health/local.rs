@@ -41,7 +41,17 @@ pub(super) fn data_dir(store: &Store) -> Probe {
     let shown = root.display();
     match is_there(store) {
         Ok(true) => {}
-        Ok(false) => return Probe::new(DATA_DIR, format!("{shown}, made when it is needed")),
+        Ok(false) => {
+            return match store.check_format() {
+                Ok(()) => Probe::new(DATA_DIR, format!("{shown}, made when it is needed")),
+                Err(error) => Probe::new(DATA_DIR, shown.to_string()).failed(
+                    Status::Unhealthy,
+                    "missing",
+                    &error,
+                    "name another place with --data-dir",
+                ),
+            };
+        }
         Err(error) => {
             let error = Error::io("cannot look at the data directory", root, &error);
             return Probe::new(DATA_DIR, shown.to_string()).failed(

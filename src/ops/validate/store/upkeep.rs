@@ -41,6 +41,16 @@ pub(super) fn look_at_format(store: &Store, found: &mut Vec<Finding>) -> Format 
     let shown = root.display().to_string();
     match store.disk().read_dir(root) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            if let Err(error) = store.check_format() {
+                found.push(Finding::new(
+                    "store.unreadable",
+                    Severity::Error,
+                    shown,
+                    error.headline(),
+                    error.hint_text().unwrap_or_default(),
+                ));
+                return Format::Missing;
+            }
             found.push(Finding::new(
                 "store.missing",
                 Severity::Note,
