@@ -782,6 +782,8 @@ fn a_data_directory_on_a_disk_that_is_not_mounted_is_not_an_empty_one() {
         &["backup", "--quiet", "--if-any"],
         &["cleanup", "--daily", "--yes"],
         &["export", "last"],
+        &["restore", "--list"],
+        &["rollback", "--list"],
         &["config", "set", "chat.model", "one"],
     ] {
         let ran = sandbox.run(args);

@@ -184,7 +184,7 @@ impl Store {
 
     /// Refuses a data directory that is a link to a place that is not there, as on a disk that is
     /// not mounted: it is not one that is to be made yet.
-    fn check_link(&self) -> Result<()> {
+    pub fn check_link(&self) -> Result<()> {
         let root = self.layout.root();
         let is_link = |stat: Stat| stat.kind == FileKind::Other;
         if !self.disk.stat(root).is_ok_and(is_link) {

@@ -133,10 +133,14 @@ pub fn lock(store: &Store, patience: &mut Patience<'_>) -> Result<Lock> {
     )
 }
 
-/// Every backup, the newest first. A directory that does not exist has none.
+/// Every backup, the newest first. A directory that does not exist has none. Whatever the format
+/// of the store: to restore one may be what mends it.
 pub fn list(store: &Store) -> Result<Vec<Backup>> {
     let directory = store.layout().backups_dir();
     let entries = entries(store, &directory)?;
+    if entries.is_empty() {
+        store.check_link()?;
+    }
     let names: HashSet<&str> = entries.iter().filter_map(file_name).collect();
     let mut backups = Vec::new();
     for name in names.iter().copied() {
