@@ -67,6 +67,23 @@ const SCENES: &[(&str, &str, &str)] = &[
         "code=0; pachat restore ~/bad.tar.gz --verify-only || code=$?; test $code = 65",
     ),
     (
+        "Every backup that I have is damaged",
+        r#"cd ~/data/pachat/conversations/active
+        first=$(ls | head -n 1); first=${first%.jsonl}
+        for n in $(seq 10 99); do
+            id=20250101-000000-sav1$n
+            { sed "s/$first/$id/" "$first.jsonl"
+              printf '{"type":"message","n":3,"role":"user","content":"%s","at":"2025-01-01T00:00:00.000Z"}\n' \
+                  "$(head -c 90000 /dev/urandom | base64 -w 0)"
+            } > "$id.jsonl"
+        done
+        cd; pachat backup -q -o bad.tar.gz
+        printf xxxx | dd of=bad.tar.gz bs=1 seek=$(($(stat -c %s bad.tar.gz) / 2)) conv=notrunc status=none"#,
+        r#"files() { jq -r '.files[] | "\(.sha256)  \(.path)"' MANIFEST.json; }
+        cd ~/salvaged; (files | sha256sum -c 2> /dev/null || true) > told
+        test "$(grep -c 'OK$' told)" -ge 50; test "$(grep -vc 'OK$' told)" -ge 1"#,
+    ),
+    (
         "I have the backup, but not pachat",
         "",
         r#"test "$(pachat --data-dir ~/recovered list --all | wc -l)" = 3"#,
