@@ -81,7 +81,7 @@ impl Input<'_> {
 
 /// What a failure of the input means: damage if it is a seal that does not hold. An error that
 /// the input made itself passes through.
-fn failure(error: io::Error, sealed: bool) -> Error {
+pub(super) fn failure(error: io::Error, sealed: bool) -> Error {
     match error.downcast::<Error>() {
         Ok(error) => error,
         Err(error) => match error.kind() {

@@ -14,15 +14,16 @@
 //!   which was read from files whose digests are those of the manifest; and those digests are
 //!   what the copies before it were proven to hold.
 
-use std::io::{self, BufReader, ErrorKind, Read};
+use std::io::{BufReader, ErrorKind, Read};
 
 use flate2::{Decompress, FlushDecompress, Status};
 
 use crate::archive::segment::{HEADER, Outline, Segment, Trailer};
 use crate::model::backup::{Hasher, Sha256};
-use crate::model::error::{Error, Kind, Result, describe};
+use crate::model::error::{Error, Kind, Result};
 
 use super::Unpacked;
+use super::gzip::failure;
 
 /// How much is read at once, in bytes.
 const PACKED: usize = 64 << 10;
@@ -263,7 +264,7 @@ impl<'a> Rest<'a> {
         loop {
             match self.input.read(buffer) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                other => return other.map_err(failure),
+                other => return other.map_err(|error| failure(error, false)),
             }
         }
     }
@@ -281,13 +282,6 @@ impl Unpacked for Rest<'_> {
 
     fn close(&mut self) {
         // The outline says what follows.
-    }
-}
-
-fn failure(error: io::Error) -> Error {
-    match error.downcast::<Error>() {
-        Ok(error) => error,
-        Err(error) => Error::new(Kind::Io, "cannot read the archive").why(describe(&error)),
     }
 }
 
