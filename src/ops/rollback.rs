@@ -35,7 +35,7 @@ pub fn create(store: &Store, note: Option<&str>, patience: &mut Patience<'_>) ->
         Error::new(Kind::NotFound, "there is nothing yet to go back to")
             .hint("begin a conversation: pachat chat")
     };
-    if store.inventory(&EVERYTHING)?.files.is_empty() {
+    if !store.has_any(&EVERYTHING)? {
         return Err(nothing());
     }
     let _shared = store.enter(patience)?;
@@ -51,7 +51,7 @@ pub fn automatic(
     note: Option<&str>,
     patience: &mut Patience<'_>,
 ) -> Result<Option<Point>> {
-    if store.inventory(parts)?.files.is_empty() {
+    if !store.has_any(parts)? {
         return Ok(None);
     }
     points::create(store, parts, reason, note, patience).map(Some)

@@ -112,6 +112,17 @@ impl Store {
         Ok(found)
     }
 
+    /// Whether there is any file in these parts. As a rule the names of one part tell.
+    pub fn has_any(&self, parts: &[Part]) -> Result<bool> {
+        for part in parts {
+            if !self.listed(*part, &mut Vec::new())?.is_empty() {
+                return Ok(true);
+            }
+        }
+        // One that moves from part to part may have been missed.
+        Ok(!self.inventory(parts)?.files.is_empty())
+    }
+
     /// Conversations in use and put away. What is taken out of the archive while it is listed
     /// is in use by the second look; what is put away after it was seen in use is found gone,
     /// and then in the archive.
