@@ -287,14 +287,16 @@ impl FakeServer {
 
     /// A port on loopback where nobody listens.
     pub fn nobody() -> String {
-        // The near end of a connection has a port of its own that takes none. It is kept, or
-        // the system would give the port to the next server that a test starts.
-        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has free ports");
-        let address = listener.local_addr().expect("a bound listener has one");
-        let near = TcpStream::connect(address).expect("it listens");
-        let far = listener.accept().expect("somebody has just connected");
-        let address = near.local_addr().expect("a connected socket has one");
-        std::mem::forget((near, far));
+        // Bound, but not listening, and kept: the system gives the port neither to a server
+        // nor to a client. (A client may get the port of another client, then connects to
+        // itself, and reads what it has sent.)
+        use socket2::{Domain, Socket, Type};
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("TCP is there");
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        socket.bind(&any.into()).expect("loopback has free ports");
+        let address = socket.local_addr().expect("a bound socket has one");
+        let address = address.as_socket().expect("of the Internet");
+        std::mem::forget(socket);
         format!("http://{address}/v1")
     }
 
