@@ -23,6 +23,10 @@ const KEYWORD: f32 = 3.0;
 /// What a page about a command counts beside a topic: it lists what there is, where a
 /// topic says how to do something.
 const REFERENCE: f32 = 0.85;
+/// How much more a section counts that is about every word of a question, in its title or the
+/// listed phrasings, than one that mentions them. Without it, a frequent word next to a rare one
+/// would count for nothing: "where is the log" would be about "where".
+const ABOUT_ALL: f32 = 0.2;
 /// The most terms of a question that are looked at; a pasted file must not make the
 /// guide slow.
 const LONGEST_QUESTION: usize = 64;
@@ -127,6 +131,8 @@ impl Index {
             })
             .collect();
         let mut total = 0.0;
+        // The part of the question that each section is about.
+        let mut about = vec![0.0; hits.len()];
         for term in &asked {
             // A compound also counts by its parts; it is a bonus, never a debt.
             let weight = if term.contains(|c: char| !c.is_alphanumeric()) {
@@ -139,11 +145,17 @@ impl Index {
                 hits[section].score += best.score;
                 hits[section].covered += best.share * weight;
                 hits[section].named |= best.named;
+                if best.named {
+                    about[section] += best.share * weight;
+                }
             }
         }
         hits.retain(|hit| hit.score > 0.0);
         for hit in &mut hits {
             hit.score *= self.priors[hit.section];
+            if total > 0.0 {
+                hit.score *= 1.0 + ABOUT_ALL * about[hit.section] / total;
+            }
             hit.covered = if total > 0.0 {
                 hit.covered / total
             } else {
