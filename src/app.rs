@@ -284,6 +284,7 @@ fn dispatch(command: Command, context: &mut Context) -> Result<()> {
         Command::Send(args) => commands::send::run(&args, context),
         Command::List(args) => commands::list::run(&args, context),
         Command::Export(args) => commands::export::run(&args, context),
+        Command::Import(args) => commands::import::run(&args, context),
         Command::Backup(args) => commands::backup::run(&args, context),
         Command::Restore(args) => commands::restore::run(&args, context),
         Command::Rollback(args) => commands::rollback::run(&args, context),

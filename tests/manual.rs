@@ -257,6 +257,18 @@ const QUESTIONS: &[(&str, &str)] = &[
         "How do I export a conversation?",
     ),
     (
+        "import my chatgpt history",
+        "How do I import conversations from ChatGPT, Claude or llm?",
+    ),
+    (
+        "how do I bring my chats from claude here",
+        "How do I import conversations from ChatGPT, Claude or llm?",
+    ),
+    (
+        "switch from llm",
+        "How do I import conversations from ChatGPT, Claude or llm?",
+    ),
+    (
         "what is a conversation id",
         "How do I name a conversation, and what is its id?",
     ),

@@ -1,5 +1,5 @@
 //! Failing the disk, stopping the machine and stopping the work at every single operation of a
-//! restore and of a rollback: always the old files or the new ones, and the next start of
+//! restore, of an import and of a rollback: always the old files or the new ones, and the next start of
 //! pachat leaves nothing of what was under way.
 //!
 //! What the disk's failures make `log` say here goes to whatever run there is in the process,
@@ -25,6 +25,9 @@ use pachat::archive::path::ArchivePath;
 use pachat::archive::write::{self, Nothing, Written};
 use pachat::model::backup::{BackupType, Part, Sha256};
 use pachat::model::error::{Error, Kind, Result};
+use pachat::model::size::ByteSize;
+use pachat::ops::import;
+use pachat::ops::limits::Limits;
 use pachat::ops::restore::plan::Mode;
 use pachat::ops::restore::select::Selection;
 use pachat::ops::restore::{self, Manner, Request, Source};
@@ -189,6 +192,25 @@ fn restore(disk: &SimulatedDisk, archive: &[u8], watch: &mut dyn Watch) -> Resul
     })
 }
 
+/// What another pachat has: one of the conversations goes on, and one is new.
+fn come_in(disk: &SimulatedDisk) -> Result<()> {
+    let store = store(disk, 1);
+    let lines = conversation(TWO, "{\"type\":\"rewind\",\"to\":0}\n") + &conversation(THREE, "");
+    let limits = Limits {
+        storage: ByteSize::megabytes(1),
+        conversations: 10,
+    };
+    with_patience(|patience| {
+        let stream = Box::new(Cursor::new(lines.into_bytes()));
+        let sources = vec![import::Source::stream("standard input", stream)];
+        let (_, mut prepared) =
+            import::prepare(&store, sources, &limits, &mut Unwatched, patience)?;
+        let done = import::commit(&mut prepared, "a note", 2, patience)?;
+        assert!(done.point.is_some());
+        Ok(())
+    })
+}
+
 fn roll_back(disk: &SimulatedDisk) -> Result<()> {
     let store = store(disk, 2);
     with_patience(|patience| {
@@ -201,7 +223,7 @@ fn roll_back(disk: &SimulatedDisk) -> Result<()> {
 
 type Act = Box<dyn Fn(&SimulatedDisk) -> Result<()>>;
 
-/// One of the two kinds of change, from a disk that is ready for it.
+/// One of the kinds of change, from a disk that is ready for it.
 struct Change {
     name: &'static str,
     disk: SimulatedDisk,
@@ -210,13 +232,24 @@ struct Change {
     new: Files,
 }
 
-fn changes() -> [Change; 2] {
+fn changes() -> [Change; 3] {
     let (disk, bytes) = (prepared(), archive());
     let before = data(&disk);
     let after = disk.restart(After::Kill);
     restore(&after, &bytes, &mut Unwatched).unwrap();
     assert_eq!(data(&after), restored());
+    let mut imported = before.clone();
+    imported.insert(path(&active(THREE)), conversation(THREE, "").into_bytes());
+    let grown = conversation(TWO, "{\"type\":\"rewind\",\"to\":0}\n");
+    imported.insert(path(&active(TWO)), grown.into_bytes());
     [
+        Change {
+            name: "import",
+            disk: disk.restart(After::Kill),
+            act: Box::new(come_in),
+            old: before.clone(),
+            new: imported,
+        },
         Change {
             name: "restore",
             disk,

@@ -10,6 +10,7 @@ mod confirm;
 mod connection;
 pub mod export;
 pub mod health;
+pub mod import;
 pub mod list;
 pub mod models;
 mod passphrase;

@@ -85,6 +85,7 @@ pub(super) fn in_memory(
         system: beginning.system,
         tags: Vec::new(),
         parent: None,
+        imported: None,
     });
     say(&mut conversation, prompt, context);
     Ok(conversation)

@@ -300,6 +300,7 @@ mod tests {
                 "pachat-send",
                 "pachat-list",
                 "pachat-export",
+                "pachat-import",
                 "pachat-backup",
                 "pachat-restore",
                 "pachat-rollback",

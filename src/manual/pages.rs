@@ -119,6 +119,11 @@ fn exit_status(name: &str) -> &'static str {
         "pachat-export" => {
             "0, 66 if there is no such conversation, 2 if an id names several, 73 if a file exists already."
         }
+        "pachat-import" => {
+            "0, also if everything was there already; 65 if a file is not one that can be imported, or damaged; 66 if \
+             there is no such file; 73 if a limit would be passed; 75 if somebody else is at work. Other than with 0, \
+             nothing has come in."
+        }
         "pachat-models" => {
             "0, 1 if no model matches, 69 if the server is away and no list was kept."
         }

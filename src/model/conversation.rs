@@ -248,6 +248,7 @@ mod tests {
             system: None,
             tags: Vec::new(),
             parent: None,
+            imported: None,
         };
         let mut bytes = line(&header);
         for record in records {

@@ -46,6 +46,18 @@ pub struct Header {
     /// What this conversation was forked from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<Parent>,
+    /// Where it comes from, if another program wrote it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub imported: Option<Imported>,
+}
+
+/// The program that a conversation was imported from, and what it is called there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Imported {
+    /// `chatgpt`, `claude` or `llm`.
+    pub from: String,
+    /// Its id there.
+    pub id: String,
 }
 
 /// The place a fork begins. Nothing of the parent is copied.

@@ -14,7 +14,7 @@ use crate::platform::disk::Open;
 use crate::store::Store;
 use crate::store::read::Scope;
 
-use super::room::{ample, is_near, remedy_for_conversations};
+use super::room::{ample, is_near, remedy_for_conversations, remedy_for_storage};
 use super::usage;
 
 /// How long a measurement is believed while there is much room, in seconds.
@@ -76,6 +76,35 @@ pub fn check_new(store: &Store, limits: &Limits) -> Result<Option<String>> {
 /// Whether anything more may be kept. An error of kind [`Kind::CannotCreate`] if not.
 pub fn check_turn(store: &Store, limits: &Limits) -> Result<()> {
     check_storage(store, limits).map(drop)
+}
+
+/// Whether so many more conversations may come in, which have so many bytes. An error of kind
+/// [`Kind::CannotCreate`] if they would pass a limit.
+pub fn check_import(store: &Store, limits: &Limits, added: usize, bytes: u64) -> Result<()> {
+    let refused = |why: String| Error::new(Kind::CannotCreate, "nothing was imported").why(why);
+    let all = (store.ids(Scope::Active)?.len() + added) as u64;
+    if added > 0 && all > limits.conversations {
+        return Err(refused(format!(
+            "{all} conversations would be in use, and limits.conversations allows {}",
+            limits.conversations
+        ))
+        .hint(format!(
+            "allow more: pachat config set limits.conversations {}; what has not been touched for a week can be archived then: pachat cleanup",
+            ample(all, limits.conversations)
+        )));
+    }
+    let used = check_storage(store, limits)?.unwrap_or(0);
+    let all = used.saturating_add(bytes);
+    if all > limits.storage.0 {
+        return Err(refused(format!(
+            "the data directory would have {}, and limits.storage_mb allows {}",
+            ByteSize(all),
+            limits.storage
+        ))
+        .path(store.layout().root())
+        .hint(remedy_for_storage(all, limits.storage.0)));
+    }
+    Ok(())
 }
 
 /// Whether a prompt could be read back, once it is written down as JSON.

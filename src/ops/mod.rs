@@ -1,4 +1,4 @@
-//! What pachat does: a turn, a list, an export. No command line, no printing, no
+//! What pachat does: a turn, a list, an export, an import. No command line, no printing, no
 //! environment: everything arrives as a value.
 
 pub mod backup;
@@ -7,6 +7,7 @@ pub mod cleanup;
 pub mod export;
 pub mod guide;
 pub mod health;
+pub mod import;
 pub mod journal;
 pub mod key;
 pub mod limits;

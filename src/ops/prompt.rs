@@ -25,25 +25,29 @@ pub fn assemble(words: &str, files: &[Attachment], piped: &str) -> String {
 }
 
 fn fenced(file: &Attachment) -> String {
+    let extension = file
+        .name
+        .rsplit_once('.')
+        .map_or("", |(_, extension)| extension);
+    format!("{}:\n{}", file.name, fence(extension, &file.text))
+}
+
+/// A code block with this text.
+pub fn fence(language: &str, text: &str) -> String {
     // A fence that is longer than any run of backticks in the text cannot be closed by it.
-    let longest = file
-        .text
+    let longest = text
         .split(|character| character != '`')
         .map(str::len)
         .max()
         .unwrap_or(0);
     let fence = "`".repeat(longest.max(2) + 1);
-    let language = file
-        .name
-        .rsplit_once('.')
-        .map_or("", |(_, extension)| extension);
     let language = if language.chars().all(|c| c.is_ascii_alphanumeric()) {
         language
     } else {
         ""
     };
-    let text = file.text.strip_suffix('\n').unwrap_or(&file.text);
-    format!("{}:\n{fence}{language}\n{text}\n{fence}", file.name)
+    let text = text.strip_suffix('\n').unwrap_or(text);
+    format!("{fence}{language}\n{text}\n{fence}")
 }
 
 /// The content of the first fenced code block of a reply, with a final line feed. A block that

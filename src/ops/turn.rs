@@ -388,6 +388,7 @@ mod tests {
             system: None,
             tags: Vec::new(),
             parent: None,
+            imported: None,
         };
         let mut conversation = Conversation::new(header);
         for (n, (role, text, state)) in (1..).zip(said) {

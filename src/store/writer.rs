@@ -68,6 +68,7 @@ impl Writer {
             system: beginning.system,
             tags: Vec::new(),
             parent: None,
+            imported: None,
         };
         let message = Message::new(1, Role::User, Content::text(prompt), at);
         let mut bytes = record::line(&header);

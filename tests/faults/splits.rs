@@ -161,6 +161,7 @@ fn conversation() -> Conversation {
         system: None,
         tags: Vec::new(),
         parent: None,
+        imported: None,
     });
     let prompt = Message::new(1, Role::User, Content::text("x"), at);
     conversation.apply(Record::Message(Box::new(prompt)));

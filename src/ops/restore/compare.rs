@@ -120,6 +120,35 @@ impl Comparison {
         Ok(())
     }
 
+    /// Adds a file that is made here and does not come out of an archive: all of it, and the
+    /// place of the store's file of the same conversation.
+    pub(super) fn add(
+        &mut self,
+        store: &Store,
+        entry: &Entry,
+        bytes: &[u8],
+        live: Option<usize>,
+    ) -> Result<()> {
+        let at = self.entries.len();
+        self.places.insert(entry.path.clone(), at);
+        self.entries.push(entry.clone());
+        let Some(live) = live else {
+            return Ok(());
+        };
+        let pair = Pair {
+            entry: at,
+            live,
+            measure: Measure::Content,
+        };
+        let compared = self.look(store, pair)?;
+        self.compared.insert(at, compared);
+        if let Some(mut measuring) = self.measuring(entry) {
+            measuring.update(bytes);
+            self.measured(store, entry, measuring.finish())?;
+        }
+        Ok(())
+    }
+
     /// Looks at the store as it is now; the files of the archive have been staged.
     pub(super) fn look_again(&mut self, store: &Store, staged: &Staged<'_>) -> Result<()> {
         let live = store.inventory(self.parts)?.files;

@@ -7,6 +7,7 @@
 pub mod apply;
 mod compare;
 mod content;
+pub mod gather;
 mod intake;
 mod key_file;
 pub mod plan;
@@ -100,6 +101,8 @@ pub struct Prepared<'a> {
     comparison: Comparison,
     key: Option<Zeroizing<Vec<u8>>>,
     plan: Plan,
+    /// Why the rollback point is made.
+    reason: &'static str,
 }
 
 /// A restore that is done.
@@ -159,6 +162,7 @@ pub fn prepare<'a>(
         plan: comparison.plan(),
         comparison,
         key,
+        reason: "restore",
     };
     prepared.plan.key_file = prepared.key_file()?;
     Ok(prepared)
@@ -246,7 +250,7 @@ impl Prepared<'_> {
         if let Some(staging) = self.staging.take_if(|_| !parts.is_empty()) {
             let source = |_: Part, _: &str| Take::Staged;
             let new = apply::new_parts(store, &self.plan, &self.comparison.live, &source);
-            point = rollback::automatic(store, &parts, "restore", Some(manner.note), patience)?;
+            point = rollback::automatic(store, &parts, self.reason, Some(manner.note), patience)?;
             let format = self.manifest.store_format;
             if format != store.newest_format() {
                 // As on the way back to a rollback point: the next who writes migrates.

@@ -15,7 +15,8 @@ use crate::model::backup::Part;
 use crate::model::id::ConversationId;
 use crate::store::parts::PartFile;
 
-use make::{Copies, Maker};
+pub(super) use make::Copies;
+use make::Maker;
 
 /// What becomes of what is there already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use crate::store::parts::PartFile;
 use super::{Action, Question, Relation, Step, conversation, named, pairs};
 
 /// Where the files of each conversation are in a list.
-pub(super) struct Copies(BTreeMap<ConversationId, Held>);
+pub(in crate::ops::restore) struct Copies(BTreeMap<ConversationId, Held>);
 
 #[derive(Default)]
 struct Held {
@@ -19,7 +19,7 @@ struct Held {
 }
 
 impl Copies {
-    pub(super) fn of<'a>(files: impl Iterator<Item = (Part, &'a str)>) -> Self {
+    pub(in crate::ops::restore) fn of<'a>(files: impl Iterator<Item = (Part, &'a str)>) -> Self {
         let mut copies: BTreeMap<ConversationId, Held> = BTreeMap::new();
         for (at, (part, name)) in files.enumerate() {
             let Some(id) = conversation(part, name) else {
@@ -36,7 +36,7 @@ impl Copies {
     }
 
     /// The copy that counts: where a conversation is in both places, the active one does.
-    pub(super) fn counting(&self, id: &ConversationId) -> Option<usize> {
+    pub(in crate::ops::restore) fn counting(&self, id: &ConversationId) -> Option<usize> {
         let held = self.0.get(id)?;
         held.active.or(held.archived)
     }

@@ -1,0 +1,166 @@
+//! Whatever an export holds, what is made of it can be read.
+
+use proptest::prelude::*;
+use serde_json::{Map, Value};
+
+use super::draft::Draft;
+use super::{chatgpt, claude, go_on, llm};
+use crate::model::conversation::Conversation;
+
+/// JSON with the names and words of all formats in odd places.
+fn odd() -> impl Strategy<Value = Value> {
+    let word = prop_oneof![
+        Just("user"),
+        Just("assistant"),
+        Just("tool"),
+        Just("system"),
+        Just("human"),
+        Just("text"),
+        Just("code"),
+        Just("thoughts"),
+        Just("thinking"),
+        Just("tool_use"),
+        Just("multimodal_text"),
+        Just("execution_output"),
+        Just("image_asset_pointer"),
+        Just("artifacts"),
+        Just("a"),
+        Just("b"),
+        Just("c"),
+        Just("interrupted"),
+        Just(""),
+        Just("2026-02-03T10:00:00Z"),
+        Just("9999-99-99"),
+        Just("```\n"),
+    ];
+    let leaf = prop_oneof![
+        4 => word.prop_map(Value::from),
+        1 => any::<f64>().prop_map(Value::from),
+        1 => any::<i64>().prop_map(Value::from),
+        1 => any::<bool>().prop_map(Value::from),
+        1 => Just(Value::Null),
+    ];
+    let name = prop::sample::select(vec![
+        "mapping",
+        "message",
+        "parent",
+        "author",
+        "role",
+        "content",
+        "content_type",
+        "parts",
+        "thoughts",
+        "metadata",
+        "attachments",
+        "name",
+        "create_time",
+        "current_node",
+        "title",
+        "chat_messages",
+        "sender",
+        "text",
+        "type",
+        "uuid",
+        "parent_message_uuid",
+        "created_at",
+        "files",
+        "input",
+        "thinking",
+        "status",
+        "finish_details",
+        "a",
+        "b",
+        "c",
+        "id",
+        "prompt",
+        "response",
+        "system",
+        "datetime_utc",
+        "duration_ms",
+        "input_tokens",
+    ]);
+    leaf.prop_recursive(6, 96, 8, move |inner| {
+        let object = prop::collection::vec((name.clone(), inner.clone()), 0..8);
+        prop_oneof![
+            1 => prop::collection::vec(inner, 0..6).prop_map(Value::Array),
+            3 => object.prop_map(|fields| {
+                let fields = fields.into_iter().map(|(name, value)| (name.to_owned(), value));
+                Value::Object(fields.collect::<Map<String, Value>>())
+            }),
+        ]
+    })
+}
+
+fn check(make: impl Fn() -> Draft) -> Result<(), TestCaseError> {
+    let draft = make();
+    if draft.is_empty() {
+        return Ok(());
+    }
+    let id = draft.id(0);
+    let lines = draft.lines(&id);
+    let read = Conversation::parse(&lines).map_err(TestCaseError::fail)?;
+    prop_assert_eq!(&read.faults, &[]);
+    prop_assert_eq!(read.id(), &id);
+    prop_assert_eq!(read.all().count(), draft.messages());
+    for (at, (message, _)) in read.all().enumerate() {
+        prop_assert_eq!(message.n, at as u64 + 1);
+        prop_assert!(!message.content.to_text().trim().is_empty());
+    }
+    // The same again is the same.
+    let again = make();
+    prop_assert_eq!(again.id(0), id.clone());
+    prop_assert_eq!(&go_on(&lines, again.lines(&id)), &lines);
+    Ok(())
+}
+
+/// A message that may be odd in one place.
+fn message(odd: Value, place: &str) -> Value {
+    let mut message = serde_json::json!({
+        "author": {"role": "user"}, "content": {"content_type": "text", "parts": ["x"]}, "metadata": {},
+        "sender": "human", "text": "x", "create_time": 1.7e9, "created_at": "2026-02-03T10:00:00Z",
+    });
+    if let Some(field) = message.pointer_mut(place) {
+        *field = odd;
+    }
+    message
+}
+
+proptest! {
+    #[test]
+    fn whatever_an_export_holds_can_be_read(value in odd(), id in "[abc]?") {
+        let with = |name: &str, inner: &Value| {
+            serde_json::json!({name: inner, "id": id, "uuid": id, "create_time": 1.7e9})
+        };
+        check(|| chatgpt::conversation(value.clone()))?;
+        check(|| claude::conversation(value.clone()))?;
+        check(|| chatgpt::conversation(with("mapping", &value)))?;
+        check(|| claude::conversation(with("chat_messages", &value)))?;
+        check(|| llm::conversation("a", vec![(jiff::Timestamp::UNIX_EPOCH, value.clone())]))?;
+    }
+
+    #[test]
+    fn one_odd_field_costs_no_more_than_its_message(
+        value in odd(),
+        place in prop::sample::select(vec![
+            "/author", "/author/role", "/content", "/content/content_type", "/content/parts",
+            "/content/parts/0", "/metadata", "/sender", "/text", "/create_time", "/created_at",
+        ]),
+    ) {
+        let (odd, sound) = (message(value.clone(), place), message(Value::Null, "/nowhere"));
+        let tree = serde_json::json!({
+            "mapping": {
+                "a": {"message": odd, "parent": null},
+                "b": {"message": sound, "parent": "a"},
+            },
+            "current_node": "b", "id": "x",
+        });
+        let list = serde_json::json!({"chat_messages": [odd, sound], "uuid": "x"});
+        for make in [
+            &(|| chatgpt::conversation(tree.clone())) as &dyn Fn() -> Draft,
+            &|| claude::conversation(list.clone()),
+        ] {
+            check(make)?;
+            prop_assert!((1..=2).contains(&make().messages()));
+        }
+    }
+}
