@@ -239,6 +239,8 @@ impl Log {
         }
         match self.open_in_place() {
             Ok(opened) => Ok(Some(opened)),
+            // Waited for long enough.
+            Err(error) if error.kind() == Kind::Busy => Err(error),
             // Most often a directory is missing.
             Err(error) => match self.prepare() {
                 Ok(true) => self.open_in_place().map(Some),
