@@ -744,7 +744,8 @@ fn the_next_model_is_asked_if_one_cannot_answer() {
 
 #[test]
 fn limits_end_a_reply_that_does_not_come() {
-    let short = Duration::from_millis(60);
+    // Long enough for a machine that is busy with other things, and a fraction of `PATIENCE`.
+    let short = Duration::from_millis(400);
     let slow = |script: Script, change: fn(&mut Endpoint, Duration)| {
         let server = FakeServer::answering([script]);
         let mut endpoint = endpoint(&server.base_url());
@@ -772,10 +773,10 @@ fn limits_end_a_reply_that_does_not_come() {
     assert!(outcome.said().contains("fell silent"), "{}", outcome.said());
 
     let comments = |script: Script| {
-        (0..40).fold(script, |script, _| {
+        (0..100).fold(script, |script, _| {
             script
                 .send(": alive\n\n")
-                .step(Step::Pause(Duration::from_millis(5)))
+                .step(Step::Pause(Duration::from_millis(10)))
         })
     };
     let outcome = slow(
@@ -804,13 +805,15 @@ fn limits_end_a_reply_that_does_not_come() {
         ("Hello", Some(Kind::Incomplete))
     );
 
-    // Slow is not stalled.
-    let drip = Step::Drip(format!("data: {}\n\n", delta("a")).into_bytes());
-    let outcome = slow(
-        Script::stream().step(drip).event(FINISHED).event("[DONE]"),
-        |endpoint, short| endpoint.limits.idle = short,
-    );
-    assert_eq!(outcome.text, "a", "{}", outcome.said());
+    // Slow is not stalled: all of it takes longer than the limit, and no part of it.
+    let script = (0..50).fold(Script::stream(), |script, _| {
+        let drip = Step::Drip(format!("data: {}\n\n", delta("a")).into_bytes());
+        script.step(drip).step(Step::Pause(short / 40))
+    });
+    let outcome = slow(script.event(FINISHED).event("[DONE]"), |endpoint, short| {
+        endpoint.limits.idle = short;
+    });
+    assert_eq!(outcome.text, "a".repeat(50), "{}", outcome.said());
 }
 
 #[test]
@@ -866,11 +869,9 @@ fn dropping_the_reply_closes_the_connection() {
         let _ = reply.next(Duration::from_millis(50));
         let began = Instant::now();
         drop(reply);
-        assert!(
-            began.elapsed() < Duration::from_millis(50),
-            "dropping does not wait"
-        );
-        assert!(server.wait_for_hang_up(Duration::from_secs(2)), "{name}");
+        // As long as the reply itself may take, it would be if this waited for it.
+        assert!(began.elapsed() < PATIENCE / 2, "dropping does not wait");
+        assert!(server.wait_for_hang_up(PATIENCE), "{name}");
     }
 }
 
@@ -884,13 +885,14 @@ fn patience_is_kept_while_waiting_and_between_tries() {
     let client = client(endpoint(&server.base_url()));
     let mut reply = client.reply(vec![body("m")]);
     while !matches!(reply.next(Duration::from_millis(25)), Progress::Notice(_)) {}
+    // Each of them comes back long before the half minute is over.
     let began = Instant::now();
     assert!(matches!(
         reply.next(Duration::from_millis(25)),
         Progress::Idle
     ));
     assert!(matches!(reply.next(Duration::ZERO), Progress::Idle));
-    assert!(began.elapsed() < Duration::from_secs(2));
+    assert!(began.elapsed() < PATIENCE);
     gate.open();
 }
 
@@ -898,14 +900,19 @@ fn patience_is_kept_while_waiting_and_between_tries() {
 fn turns_share_a_connection() {
     let server = FakeServer::answering([Script::reply("x")]);
     let client = client(endpoint(&server.base_url()));
-    for _ in 0..3 {
+    // The end of the body arrives a moment after [DONE]: a turn that begins within that moment
+    // needs a connection of its own.
+    let is_shared = (0..50).any(|_| {
         let mut reply = client.reply(vec![body("m")]);
         assert_eq!(collect(&mut reply).text, "x");
-        // The end of the body arrives a moment after [DONE].
-        std::thread::sleep(Duration::from_millis(30));
-    }
-    let connections: Vec<usize> = server.requests().iter().map(|one| one.connection).collect();
-    assert_eq!(connections, [0, 0, 0]);
+        std::thread::sleep(Duration::from_millis(10));
+        let requests = server.requests();
+        let mut connections: Vec<usize> = requests.iter().map(|one| one.connection).collect();
+        connections.sort_unstable();
+        connections.dedup();
+        connections.len() < requests.len()
+    });
+    assert!(is_shared, "no connection was used twice");
 }
 
 #[test]
@@ -985,7 +992,7 @@ fn an_end_that_is_never_marked_does_not_hold_the_reply_back() {
         .send(": and on\n\n")
         .step(Step::HangUp)]);
     let mut endpoint = endpoint(&server.base_url());
-    endpoint.limits.idle = Duration::from_millis(80);
+    endpoint.limits.idle = Duration::from_millis(400);
     let outcome = ask(endpoint);
     assert_eq!(outcome.finish.state, State::Complete);
     assert_eq!(outcome.text, "a");

@@ -1,4 +1,4 @@
-//! Backups, restores and rollbacks as real processes: killed at any moment, and all at once.
+//! Backups, restores, imports and rollbacks as real processes: killed at any moment, and all at once.
 #![cfg(unix)]
 #![allow(
     clippy::unwrap_used,
@@ -140,7 +140,15 @@ fn killed_at_any_moment_there_is_the_old_or_the_new() {
         let mut child = call(home, calls[which]).spawn().unwrap();
         // From right away to a little after its usual end, spread by a number coprime to 97.
         let part = u32::try_from(round * 37 % 97).unwrap();
-        std::thread::sleep(takes[which] * part / 90);
+        let (start, time) = (Instant::now(), takes[which] * part / 90);
+        while start.elapsed() < time {
+            std::thread::sleep(Duration::from_micros(200));
+            if child.try_wait().unwrap().is_some() {
+                // The machine is less busy now than when this was measured.
+                takes[which] = start.elapsed();
+                break;
+            }
+        }
         child.kill().unwrap();
         killed += usize::from(!child.wait().unwrap().success());
 
@@ -191,13 +199,23 @@ fn everything_at_once_loses_nothing() {
             .spawn()
             .unwrap()
     };
+    let mut coming = run(home, &["export", "--all", "-F", "jsonl"]).stdout;
+    coming.extend_from_slice(
+        br#"{"type":"conversation","version":1,"id":"20260821-080000-bbbbbb","created_at":"2026-08-21T08:00:00Z"}
+{"type":"message","n":1,"role":"user","content":"from elsewhere","at":"2026-08-21T08:00:00Z"}
+"#,
+    );
+    let file = home.join("coming.jsonl");
+    std::fs::write(&file, coming).unwrap();
+    let file = file.to_str().unwrap();
     let mut children: Vec<(String, std::process::Child)> = Vec::new();
     for (n, prompt) in prompts.iter().enumerate() {
         children.push((prompt.clone(), send(prompt)));
-        let other: &[&str] = match n % 4 {
+        let other: &[&str] = match n % 5 {
             0 => &["backup"],
             1 => &["restore", "latest", "--merge", "--yes"],
             2 => &["rollback", "--create-point"],
+            3 => &["import", file],
             _ => &["backup", "--force"],
         };
         children.push((other.join(" "), call(home, other).spawn().unwrap()));
@@ -212,7 +230,7 @@ fn everything_at_once_loses_nothing() {
         );
     }
     let all = common::process::conversations(home);
-    assert_eq!(all.len(), 30 + prompts.len());
+    assert_eq!(all.len(), 30 + 1 + prompts.len());
     for prompt in &prompts {
         let turns = all
             .iter()

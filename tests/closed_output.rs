@@ -9,10 +9,9 @@
 mod common;
 
 use std::io::{BufRead, BufReader};
-use std::time::Duration;
 
 use common::process::{conversations, pachat};
-use common::server::{FakeServer, Gate, Script, Step, delta};
+use common::server::{FakeServer, Gate, PATIENCE, Script, Step, delta};
 
 #[test]
 fn a_reader_that_goes_away_ends_it_quietly() {
@@ -41,7 +40,7 @@ fn a_reader_that_goes_away_ends_it_quietly() {
         (Some(0), &b""[..])
     );
     assert!(
-        server.wait_for_hang_up(Duration::from_secs(5)),
+        server.wait_for_hang_up(PATIENCE),
         "the connection stays open"
     );
     let conversation = conversations(home.path()).pop().unwrap();
