@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A disk that fills up in the middle of a conversation, of a backup, a restore or a rollback:
+# A disk that fills up in the middle of a conversation, of a backup, a restore, an import or a rollback:
 # exit code 74, nothing lost, nothing left over, and it works again when there is space. Needs root, to mount a small tmpfs.
 #
 #   tests/full-disk.sh PATH_OF_PACHAT
@@ -46,7 +46,7 @@ check $((stored + 1))
     { echo 'full-disk: a temporary file is left over' >&2; exit 1; }
 turns=$n
 
-# Backups, restores and rollbacks on a disk that has hardly any space.
+# Backups, restores, imports and rollbacks on a disk that has hardly any space.
 umount "$mount"
 mount -t tmpfs -o size=16m,mode=700 tmpfs "$mount"
 data=$PACHAT_DATA_DIR
@@ -111,11 +111,16 @@ for number in range(40):
     (directory / f"{name}.jsonl").write_text(text)
 PY
 quietly() { "$pachat" "$@" </dev/null >"$home/out" 2>"$home/err" || fail "$*"; }
+"$pachat" export --all -F jsonl >"$home/all.jsonl"
 meet_the_end backup
 quietly backup
 find "$data/conversations/active" -name '20260822-*' -delete
 meet_the_end restore latest --yes
 quietly restore latest --yes
+find "$data/conversations/active" -name '20260822-*' -delete
+meet_the_end import "$home/all.jsonl"
+quietly import "$home/all.jsonl"
+"$pachat" export --all -F jsonl | cmp - "$home/all.jsonl" || fail 'not everything was imported'
 meet_the_end backup --force -o "$mount/copy.tar.gz"
 meet_the_end restore latest --to "$mount/other"
 point=$("$pachat" rollback --list | head -n 1 | cut -f 1)
@@ -123,4 +128,4 @@ send 'one more' >"$home/out" 2>"$home/err"
 meet_the_end rollback --rollback-point "$point" --yes
 quietly rollback --rollback-point "$point" --yes
 ls "$data/conversations/active" | grep -c 20260822 >"$home/out" && fail 'the rollback did not go back' 
-echo "full-disk: $turns turns and $ends backups, restores and rollbacks, then exit code 74; nothing lost, and it works again with more space"
+echo "full-disk: $turns turns and $ends backups, restores, imports and rollbacks, then exit code 74; nothing lost, and it works again with more space"

@@ -604,17 +604,17 @@ fn what_cannot_be_imported_is_refused_and_nothing_is_changed() {
         ),
         (
             b"[1, 2]".to_vec(),
-            "element 1 is no conversation that is known",
+            "element 1 is no conversation of a kind that is known",
             "the exports of ChatGPT",
         ),
         (
             b"{\"a\": 1}".to_vec(),
-            "element 1 is no conversation that is known",
+            "it is no conversation of a kind that is known",
             "",
         ),
         (
             format!("[{whole}, {{}}]").into_bytes(),
-            "element 2 is no conversation that is known",
+            "element 2 is no conversation of a kind that is known",
             "",
         ),
         (

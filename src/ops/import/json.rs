@@ -36,23 +36,21 @@ pub(super) fn read(
     let mut json = serde_json::Deserializer::from_reader(metered);
     let mut logs = llm::Logs::new(limit);
     let trouble = RefCell::new(None);
-    let elements = Elements {
-        each: |number: usize, element: &RawValue| {
-            room.set(limit);
-            let taken = progress
-                .tell(intake)
-                .and_then(|()| element_of(number, element.get(), &mut logs, intake));
-            taken
-                .map_err(|error| *trouble.borrow_mut() = Some(error))
-                .is_ok()
-        },
+    let mut take = |name: &str, element: &RawValue| {
+        room.set(limit);
+        let taken = progress
+            .tell(intake)
+            .and_then(|()| object(name, element.get(), &mut logs, intake));
+        let taken = taken.map_err(|error| *trouble.borrow_mut() = Some(error));
+        taken.is_ok()
     };
     let read = if is_list {
-        json.deserialize_seq(elements)
+        json.deserialize_seq(Elements {
+            each: |number, element: &RawValue| take(&format!("element {number}"), element),
+        })
     } else {
-        let mut elements = elements;
         <Box<RawValue> as serde::Deserialize>::deserialize(&mut json).map(|element| {
-            (elements.each)(1, &element);
+            take("it", &element);
         })
     };
     let read = read.and_then(|()| json.end());
@@ -88,19 +86,13 @@ fn not_json(error: serde_json::Error, limit: u64) -> Error {
 const KNOWN: &str = "what can be imported: what `pachat export -F jsonl` prints, the exports of ChatGPT and Claude \
     as they are downloaded, and what `llm logs -n 0 --json` prints";
 
-/// Takes an element of a list.
-fn element_of(
-    number: usize,
-    json: &str,
-    logs: &mut llm::Logs,
-    intake: &mut Intake<'_, '_>,
-) -> Result<()> {
+/// Takes an object: an element of a list, or all there is; `name` says which.
+fn object(name: &str, json: &str, logs: &mut llm::Logs, intake: &mut Intake<'_, '_>) -> Result<()> {
     let parsed: serde_json::Result<Value> = serde_json::from_str(json).or_else(|error| {
         // Programs that count in UTF-16 cut texts in the middle of a character.
         mended(json).map_or(Err(error), |json| serde_json::from_str(&json))
     });
-    let value =
-        parsed.map_err(|error| refuse(format!("element {number} cannot be read")).cause(error))?;
+    let value = parsed.map_err(|error| refuse(format!("{name} cannot be read")).cause(error))?;
     if value.get("mapping").is_some_and(Value::is_object) {
         return intake.draft(&chatgpt::conversation(value));
     }
@@ -110,15 +102,11 @@ fn element_of(
     if value.get("prompt").is_some() && value.get("response").is_some() {
         return logs.add(value, json.len() as u64);
     }
-    let why = if value.get("schema").is_some() && value.get("messages").is_some() {
-        return Err(
-            refuse("it is what `export -F json` prints, which leaves things out".into())
-                .hint("import what `pachat export -F jsonl` prints"),
-        );
-    } else {
-        format!("element {number} is no conversation that is known")
-    };
-    Err(refuse(why).hint(KNOWN))
+    if value.get("schema").is_some() && value.get("messages").is_some() {
+        let why = format!("{name} is what `export -F json` prints, which leaves things out");
+        return Err(refuse(why).hint("import what `pachat export -F jsonl` prints"));
+    }
+    Err(refuse(format!("{name} is no conversation of a kind that is known")).hint(KNOWN))
 }
 
 /// The text with the halves of characters replaced; `None` if there are none.

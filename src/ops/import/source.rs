@@ -75,10 +75,15 @@ impl Source {
             .collect();
         names.sort();
         if names.is_empty() {
+            let hint = if is_directory(&path.join("conversations")) {
+                "if it is a data directory of pachat: pachat export --all -F jsonl --data-dir DIR | pachat import -"
+            } else {
+                "name the file itself"
+            };
             return Err(Error::new(Kind::NotFound, "there is nothing to import")
                 .why("the directory has no conversations.json, and no .jsonl files")
                 .path(path)
-                .hint("name the file itself"));
+                .hint(hint));
         }
         let mut sources = Vec::new();
         for file in names {
