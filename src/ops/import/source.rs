@@ -113,23 +113,13 @@ impl Source {
         let Self {
             name, path, bytes, ..
         } = self;
+        let mut progress = Progress::default();
         let read = match bytes {
-            Bytes::Stream(stream) => bytes_of(stream, intake),
-            Bytes::File(mut file) => {
-                let mut beginning = [0; 4];
-                match read_some(&mut file, &mut beginning) {
-                    Err(error) => Err(failed(&error)),
-                    Ok(count) => match (beginning == *ZIP, file.rewind()) {
-                        (true, Ok(())) => unzip(file, intake),
-                        (false, Ok(())) => bytes_of(file, intake),
-                        // A pipe cannot go back.
-                        (_, Err(_)) => {
-                            let beginning = io::Cursor::new(beginning[..count].to_vec());
-                            bytes_of(beginning.chain(file), intake)
-                        }
-                    },
-                }
+            Bytes::Stream(stream) => {
+                let counted = progress.count(stream);
+                bytes_of(counted, &mut progress, intake)
             }
+            Bytes::File(file) => read_file(progress.count(file), &mut progress, intake),
         };
         read.map_err(|error| match (&path, error.path_ref()) {
             (_, Some(_)) => error,
@@ -157,8 +147,31 @@ fn has_extension(name: &str, extension: &str) -> bool {
         .is_some_and(|stem| !stem.starts_with('.') && !stem.is_empty())
 }
 
+/// Reads a file of whatever kind it is.
+fn read_file(
+    mut file: Counted<Box<dyn File>>,
+    progress: &mut Progress,
+    intake: &mut Intake<'_, '_>,
+) -> Result<()> {
+    let mut beginning = [0; ZIP.len()];
+    let count = read_some(&mut file, &mut beginning).map_err(|error| failed(&error))?;
+    match (beginning == *ZIP, file.rewind()) {
+        (true, Ok(())) => unzip(file, progress, intake),
+        (false, Ok(())) => bytes_of(file, progress, intake),
+        // A pipe cannot go back.
+        (_, Err(_)) => {
+            let beginning = io::Cursor::new(beginning[..count].to_vec());
+            bytes_of(beginning.chain(file), progress, intake)
+        }
+    }
+}
+
 /// Reads what has conversations in it of a zip file.
-fn unzip(file: Box<dyn File>, intake: &mut Intake<'_, '_>) -> Result<()> {
+fn unzip(
+    file: impl Read + Seek,
+    progress: &mut Progress,
+    intake: &mut Intake<'_, '_>,
+) -> Result<()> {
     let damaged = |error: zip::result::ZipError| match error {
         zip::result::ZipError::Io(error) => failed(&error),
         other => refuse(format!(
@@ -179,48 +192,35 @@ fn unzip(file: Box<dyn File>, intake: &mut Intake<'_, '_>) -> Result<()> {
     }
     for (_, at) in wanted {
         let file = archive.by_index(at).map_err(damaged)?;
-        bytes_of(file, intake)?;
+        bytes_of(file, progress, intake)?;
     }
     Ok(())
 }
 
 /// Reads bytes of whatever kind they are.
-fn bytes_of(input: impl Read, intake: &mut Intake<'_, '_>) -> Result<()> {
-    let read = Rc::new(Cell::new(0));
-    let mut input = BufReader::with_capacity(
-        1 << 16,
-        Counted {
-            input,
-            read: Rc::clone(&read),
-        },
-    );
-    let progress = Progress { read, told: 0 };
-    let mut beginning = vec![0; BEGINNING];
-    let count = read_some(&mut input, &mut beginning).map_err(|error| failed(&error))?;
-    beginning.truncate(count);
-    if let Some(refusal) = refusal(&beginning) {
-        return Err(refusal);
-    }
+fn bytes_of(input: impl Read, progress: &mut Progress, intake: &mut Intake<'_, '_>) -> Result<()> {
+    let mut input = BufReader::with_capacity(1 << 16, input);
+    let beginning = look(&mut input)?;
     let is_packed = beginning.starts_with(GZIP);
     let mut input = io::Cursor::new(beginning).chain(input);
     if !is_packed {
         return text(&mut input, progress, intake);
     }
-    let mut unpacked = BufReader::with_capacity(1 << 16, MultiGzDecoder::new(input));
-    let mut beginning = vec![0; BEGINNING];
-    let count = read_some(&mut unpacked, &mut beginning).map_err(|error| failed(&error))?;
-    beginning.truncate(count);
-    if let Some(refusal) = refusal(&beginning) {
-        return Err(refusal);
-    }
+    let mut input = BufReader::with_capacity(1 << 16, MultiGzDecoder::new(input));
+    let beginning = look(&mut input)?;
     if beginning.starts_with(GZIP) {
         return Err(refuse("it is packed twice".into()));
     }
-    text(
-        &mut io::Cursor::new(beginning).chain(unpacked),
-        progress,
-        intake,
-    )
+    let mut input = io::Cursor::new(beginning).chain(input);
+    text(&mut input, progress, intake)
+}
+
+/// The first bytes; an error if they are those of something that cannot be imported.
+fn look(input: &mut impl Read) -> Result<Vec<u8>> {
+    let mut beginning = vec![0; BEGINNING];
+    let count = read_some(input, &mut beginning).map_err(|error| failed(&error))?;
+    beginning.truncate(count);
+    refusal(&beginning).map_or(Ok(beginning), Err)
 }
 
 /// Says of what is known, but nothing to import, what to do with it.
@@ -251,7 +251,7 @@ fn refusal(beginning: &[u8]) -> Option<Error> {
 /// Reads text: the lines of another pachat, or JSON.
 fn text(
     input: &mut impl BufRead,
-    mut progress: Progress,
+    progress: &mut Progress,
     intake: &mut Intake<'_, '_>,
 ) -> Result<()> {
     let limit = intake.limit();
@@ -270,14 +270,10 @@ fn text(
     if starts_object {
         read_line(input, &mut first, limit)?;
         if own::is_header(&first)? {
-            return own::read(first, input, &mut progress, intake);
+            return own::read(first, input, progress, intake);
         }
     }
-    json::read(
-        &mut io::Cursor::new(first).chain(input),
-        &mut progress,
-        intake,
-    )
+    json::read(&mut io::Cursor::new(first).chain(input), progress, intake)
 }
 
 /// Reads a line with its line feed, of at most `limit` bytes; nothing at the end.
@@ -294,12 +290,21 @@ pub(super) fn read_line(input: &mut impl BufRead, line: &mut Vec<u8>, limit: u64
 }
 
 /// How far a source has been read.
+#[derive(Default)]
 pub(super) struct Progress {
     read: Rc<Cell<u64>>,
     told: u64,
 }
 
 impl Progress {
+    /// The same input, whose bytes count.
+    fn count<R>(&self, input: R) -> Counted<R> {
+        Counted {
+            input,
+            read: Rc::clone(&self.read),
+        }
+    }
+
     /// Tells how much more has been read since the last time.
     pub(super) fn tell(&mut self, intake: &mut Intake<'_, '_>) -> Result<()> {
         let read = self.read.get();
@@ -319,6 +324,12 @@ impl<R: Read> Read for Counted<R> {
         let count = self.input.read(buffer)?;
         self.read.set(self.read.get() + count as u64);
         Ok(count)
+    }
+}
+
+impl<R: Seek> Seek for Counted<R> {
+    fn seek(&mut self, to: io::SeekFrom) -> io::Result<u64> {
+        self.input.seek(to)
     }
 }
 
