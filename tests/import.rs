@@ -882,6 +882,34 @@ fn limits_refuse_before_anything_comes_in() {
 }
 
 #[test]
+fn many_are_not_all_named() {
+    let sandbox = Sandbox::new();
+    let all = |text: &str| {
+        let one = |number: usize| {
+            let said = json!([{"uuid": "m", "sender": "human", "text": text, "created_at": "2026-02-03T10:00:00Z"}]);
+            json!({"uuid": number.to_string(), "created_at": "2026-02-03T10:00:00Z", "chat_messages": said})
+        };
+        json!((0..13).map(one).collect::<Vec<Value>>()).to_string()
+    };
+    let first = put(&sandbox, "first.json", all("one"));
+    let other = put(&sandbox, "other.json", all("another"));
+    assert_eq!(counts(&import(&sandbox, &[&first])), [13, 0, 0, 0, 0]);
+    let ran = sandbox.run(&["import", &other]);
+    let (named, hint) = ran.stderr.split_once(" and 3 more; ").unwrap();
+    assert_eq!(named.matches(", ").count(), 9 + 1, "{named}");
+    assert!(
+        hint.ends_with("nothing was changed: 13 diverged\n"),
+        "{hint}"
+    );
+    let ran = sandbox.run(&["import", "-n", &other]);
+    assert_eq!(
+        ran.stdout.lines().count(),
+        13,
+        "all of them are in the list"
+    );
+}
+
+#[test]
 fn no_server_is_asked() {
     let sandbox = Sandbox::with_server(&FakeServer::nobody());
     let file = put(&sandbox, "export.json", chatgpt(&[]).to_string());

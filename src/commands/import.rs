@@ -19,6 +19,7 @@ use crate::ops::import::{self, Fate, Found, Left, Read, Source};
 use crate::ops::journal;
 use crate::term::table::{self, Align, Column};
 
+use super::plan;
 use super::session;
 use super::waiting::{Watcher, with_patience};
 
@@ -62,15 +63,15 @@ pub fn run(args: &ImportArgs, context: &mut Context) -> Result<()> {
     if args.dry_run {
         let looked = import::preview(&store, sources, &limits, &mut watcher);
         drop(watcher);
-        let (read, plan) = looked?;
-        return tell(args, &read, &import::fates(&plan), None, context);
+        let (read, planned) = looked?;
+        return tell(args, &read, &import::fates(&planned), None, context);
     }
     let prepared = with_patience(context, |patience| {
         import::prepare(&store, sources, &limits, &mut watcher, patience)
     });
     drop(watcher);
     let (read, mut prepared) = prepared?;
-    let note = format!("before importing {}", args.files.join(", "));
+    let note = format!("before importing {}", plan::named(&args.files));
     let keep = context.settings.rollback_keep();
     let done = with_patience(context, |patience| {
         import::commit(&mut prepared, &note, keep, patience)
@@ -79,7 +80,7 @@ pub fn run(args: &ImportArgs, context: &mut Context) -> Result<()> {
     let fates = import::fates(&done.plan);
     if !done.plan.is_empty() {
         let mut change = Audit::new("import")
-            .with("from", args.files.join(", "))
+            .with("from", plan::named(&args.files))
             .with("result", outcome(&fates));
         if let Some(point) = &done.point {
             change = change.with("point", point.id.as_str());
@@ -138,7 +139,7 @@ fn tell(
     if let Some(first) = diverged.first() {
         context.ui.warn(&format!(
             "kept as they are, because they have gone on both here and there: {}; to take what is there, remove it here first: pachat cleanup {first}",
-            diverged.join(", ")
+            plan::named(&diverged)
         ));
     }
     if args.json {

@@ -1,19 +1,29 @@
 //! How a plan is shown: before the question, by `--dry-run`, and when it is done.
 //!
-//! Layer: commands. Used by `restore` and `rollback`.
+//! Layer: commands. Used by `restore`, `rollback` and `import`.
 
 use serde_json::{Map, Value as Json, json};
 
 use crate::context::Context;
 use crate::model::error::Result;
-use crate::model::size::ByteSize;
+use crate::model::size::{ByteSize, grouped};
 use crate::ops::restore::outcome;
 use crate::ops::restore::plan::{Action, KeyFile, Plan, Step};
 use crate::term::Ui;
 use crate::term::table::{self, Align, Column};
 
-/// How many changes are named before the question.
+/// How many changes, or names, are told; of the others, only how many there are.
 const NAMED: usize = 10;
+
+/// Names for a line: `a, b, c`, or the first of them `and 90 more`.
+pub(super) fn named<S: AsRef<str>>(names: &[S]) -> String {
+    let first: Vec<&str> = names.iter().take(NAMED).map(AsRef::as_ref).collect();
+    let first = first.join(", ");
+    match names.len().saturating_sub(NAMED) {
+        0 => first,
+        more => format!("{first} and {} more", grouped(more)),
+    }
+}
 
 /// Prints a plan on standard output: what changes, and with `-v` what stays.
 pub(super) fn print(plan: &Plan, context: &mut Context) -> Result<()> {
@@ -108,7 +118,7 @@ pub(super) fn warn(plan: &Plan, spec: &str, ui: &mut Ui) {
     if let Some(first) = diverged.first() {
         ui.warn(&format!(
             "kept as they are, because they and the backup have gone separate ways: {}; take the backup's: pachat restore {spec} --conversation {first}",
-            diverged.join(", ")
+            named(&diverged)
         ));
     }
     match plan.key_file {

@@ -85,7 +85,8 @@ pub fn check_import(store: &Store, limits: &Limits, added: usize, bytes: u64) ->
     let all = (store.ids(Scope::Active)?.len() + added) as u64;
     if added > 0 && all > limits.conversations {
         return Err(refused(format!(
-            "{all} conversations would be in use, and limits.conversations allows {}",
+            "{} conversations would be in use, and limits.conversations allows {}",
+            grouped(usize::try_from(all).unwrap_or(usize::MAX)),
             limits.conversations
         ))
         .hint(format!(
