@@ -121,10 +121,16 @@ impl Source {
             }
             Bytes::File(file) => read_file(progress.count(file), &mut progress, intake),
         };
-        read.map_err(|error| match (&path, error.path_ref()) {
-            (_, Some(_)) => error,
-            (Some(path), None) => error.path(path),
-            (None, None) => error.cause(format!("it came from {name}")),
+        read.map_err(|error| match &path {
+            // A signal has nothing to do with it, and an error of the store has its own path.
+            _ if error.kind() == Kind::Interrupted
+                || error.kind() == Kind::Terminated
+                || error.path_ref().is_some() =>
+            {
+                error
+            }
+            Some(path) => error.path(path),
+            None => error.cause(format!("it came from {name}")),
         })
     }
 }
