@@ -99,7 +99,9 @@ impl Draft {
 
     fn begun_at(&self) -> Timestamp {
         let first = || self.said().next().map(|message| message.at);
-        self.created_at.or_else(first).unwrap_or_default()
+        let begun = self.created_at.or_else(first).unwrap_or_default();
+        // An id has four digits for the year; and nothing was said to a machine before that.
+        begun.max(Timestamp::UNIX_EPOCH)
     }
 
     /// Its id here: the time at which it was begun, and what its id elsewhere makes of six

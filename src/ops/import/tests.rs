@@ -1,11 +1,23 @@
 //! Whatever an export holds, what is made of it can be read.
 
+use std::io::{Cursor, Write as _};
+use std::sync::Arc;
+
 use proptest::prelude::*;
-use serde_json::{Map, Value};
+use proptest::sample::Index;
+use serde_json::{Map, Value, json};
 
 use super::draft::Draft;
-use super::{chatgpt, claude, go_on, llm};
+use super::{Read, Source, chatgpt, claude, go_on, llm, preview};
 use crate::model::conversation::Conversation;
+use crate::model::error::{Kind, Result};
+use crate::model::size::ByteSize;
+use crate::ops::limits::Limits;
+use crate::ops::watch::Unwatched;
+use crate::platform::clock::RealClock;
+use crate::platform::disk::RealDisk;
+use crate::platform::random::RealRandom;
+use crate::store::Store;
 
 /// JSON with the names and words of all formats in odd places.
 fn odd() -> impl Strategy<Value = Value> {
@@ -113,9 +125,53 @@ fn check(make: impl Fn() -> Draft) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+/// What would come in of these bytes, where there is nothing yet.
+fn look(bytes: Vec<u8>) -> Result<Read> {
+    let nowhere = "/pachat-that-nobody-makes".into();
+    let (disk, clock) = (Arc::new(RealDisk), Arc::new(RealClock::start()));
+    let store = Store::new(nowhere, disk, clock, Arc::new(RealRandom));
+    let limits = Limits {
+        storage: ByteSize(u64::MAX),
+        conversations: u64::MAX,
+    };
+    let sources = vec![Source::stream(
+        "standard input",
+        Box::new(Cursor::new(bytes)),
+    )];
+    preview(&store, sources, &limits, &mut Unwatched).map(|(read, _)| read)
+}
+
+/// An input of each kind.
+fn inputs() -> Vec<Vec<u8>> {
+    let sound = message(Value::Null, "/nowhere");
+    let tree = json!({"mapping": {"a": {"message": sound, "parent": null}}, "current_node": "a", "id": "x"});
+    let list = json!({"chat_messages": [sound], "uuid": "x"});
+    let log = json!([{"id": "a", "conversation_id": "b", "prompt": "p", "response": "r", "datetime_utc": "2026-02-03T10:00:00"}]);
+    let own = "{\"type\":\"conversation\",\"version\":1,\"id\":\"20260822-100000-aaaaaa\",\"created_at\":\"2026-08-22T10:00:00Z\"}\n\
+        {\"type\":\"message\",\"n\":1,\"role\":\"user\",\"content\":\"x\",\"at\":\"2026-08-22T10:00:00Z\"}\n";
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    packed.write_all(own.as_bytes()).unwrap();
+    vec![
+        json!([tree, list]).to_string().into_bytes(),
+        tree.to_string().into_bytes(),
+        log.to_string().into_bytes(),
+        own.as_bytes().to_vec(),
+        packed.finish().unwrap(),
+    ]
+}
+
+#[test]
+fn each_kind_of_input_is_read() {
+    let found: Vec<usize> = inputs()
+        .into_iter()
+        .map(|input| look(input).unwrap().found.len())
+        .collect();
+    assert_eq!(found, [2, 1, 1, 1, 1]);
+}
+
 /// A message that may be odd in one place.
 fn message(odd: Value, place: &str) -> Value {
-    let mut message = serde_json::json!({
+    let mut message = json!({
         "author": {"role": "user"}, "content": {"content_type": "text", "parts": ["x"]}, "metadata": {},
         "sender": "human", "text": "x", "create_time": 1.7e9, "created_at": "2026-02-03T10:00:00Z",
     });
@@ -129,7 +185,7 @@ proptest! {
     #[test]
     fn whatever_an_export_holds_can_be_read(value in odd(), id in "[abc]?") {
         let with = |name: &str, inner: &Value| {
-            serde_json::json!({name: inner, "id": id, "uuid": id, "create_time": 1.7e9})
+            json!({name: inner, "id": id, "uuid": id, "create_time": 1.7e9})
         };
         check(|| chatgpt::conversation(value.clone()))?;
         check(|| claude::conversation(value.clone()))?;
@@ -147,20 +203,45 @@ proptest! {
         ]),
     ) {
         let (odd, sound) = (message(value.clone(), place), message(Value::Null, "/nowhere"));
-        let tree = serde_json::json!({
+        let tree = json!({
             "mapping": {
                 "a": {"message": odd, "parent": null},
                 "b": {"message": sound, "parent": "a"},
             },
             "current_node": "b", "id": "x",
         });
-        let list = serde_json::json!({"chat_messages": [odd, sound], "uuid": "x"});
+        let list = json!({"chat_messages": [odd, sound], "uuid": "x"});
         for make in [
             &(|| chatgpt::conversation(tree.clone())) as &dyn Fn() -> Draft,
             &|| claude::conversation(list.clone()),
         ] {
             check(make)?;
             prop_assert!((1..=2).contains(&make().messages()));
+        }
+    }
+
+    #[test]
+    fn damage_is_refused_or_does_not_matter(
+        kind in any::<Index>(),
+        damage in prop::collection::vec((any::<Index>(), any::<u8>(), 0..4_u8), 1..4),
+    ) {
+        let mut inputs = inputs();
+        let mut bytes = inputs.swap_remove(kind.index(inputs.len()));
+        for (at, byte, how) in damage {
+            if bytes.is_empty() {
+                break;
+            }
+            let at = at.index(bytes.len());
+            match how {
+                0 => bytes[at] = byte,
+                1 => bytes.truncate(at),
+                2 => bytes.insert(at, byte),
+                _ => drop(bytes.remove(at)),
+            }
+        }
+        match look(bytes) {
+            Ok(read) => prop_assert!(read.found.len() <= 2),
+            Err(error) => prop_assert_eq!(error.kind(), Kind::Malformed, "{}", error),
         }
     }
 }
