@@ -910,6 +910,55 @@ fn many_are_not_all_named() {
 }
 
 #[test]
+fn what_cannot_be_read_here_stays_and_refuses_no_others() {
+    let sandbox = Sandbox::new();
+    let file = put(&sandbox, "export.json", chatgpt(&[]).to_string());
+    import(&sandbox, &[&file]);
+    let (path, _) = conversations(&sandbox).pop_first().unwrap();
+    fs::write(&path, "damaged\n").unwrap();
+    let new = json!({"uuid": "c1", "created_at": "2026-02-03T10:00:00Z", "chat_messages": [
+        {"uuid": "x", "sender": "human", "text": "Bread?", "created_at": "2026-02-03T10:00:00Z"},
+    ]});
+    let both = put(
+        &sandbox,
+        "both.json",
+        json!([chatgpt(&[]), new]).to_string(),
+    );
+    assert_eq!(counts(&import(&sandbox, &[&both])), [1, 0, 0, 0, 1]);
+    assert_eq!(fs::read_to_string(&path).unwrap(), "damaged\n");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_directory_may_have_more_files_than_a_process_may_have_open() {
+    let home = tempfile::tempdir().unwrap();
+    let chats = home.path().join("chats");
+    fs::create_dir(&chats).unwrap();
+    for number in 0..100 {
+        let id = format!("20260822-100000-aaa{number:03}");
+        let header = format!(
+            r#"{{"type":"conversation","version":1,"id":"{id}","created_at":"2026-08-22T10:00:00Z"}}"#
+        );
+        fs::write(chats.join(format!("{id}.jsonl")), header + "\n").unwrap();
+    }
+    let plain = common::process::pachat(home.path(), "http://127.0.0.1:9/v1");
+    let mut command = std::process::Command::new("sh");
+    let line = r#"ulimit -n 40 && exec "$0" import chats"#;
+    command.args(["-c", line, env!("CARGO_BIN_EXE_pachat")]);
+    command.current_dir(home.path()).env_clear();
+    command.envs(
+        plain
+            .get_envs()
+            .filter_map(|(name, value)| Some((name, value?))),
+    );
+    let output = command.env("PATH", "/usr/bin:/bin").output().unwrap();
+    assert_eq!(
+        String::from_utf8_lossy(&output.stderr),
+        "imported: 100 added\n"
+    );
+}
+
+#[test]
 fn no_server_is_asked() {
     let sandbox = Sandbox::with_server(&FakeServer::nobody());
     let file = put(&sandbox, "export.json", chatgpt(&[]).to_string());

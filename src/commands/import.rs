@@ -120,8 +120,13 @@ fn tell(
     point: Option<&str>,
     context: &mut Context,
 ) -> Result<()> {
-    for warning in &read.warnings {
+    for warning in read.warnings.iter().take(plan::NAMED) {
         context.ui.warn(warning);
+    }
+    if let Some(more @ 1..) = read.warnings.len().checked_sub(plan::NAMED) {
+        context
+            .ui
+            .warn(&format!("and {} more of these", grouped(more)));
     }
     let is_change = fates.values().any(|fate| fate.is_change());
     let left = left_out(&read.left);

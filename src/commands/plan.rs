@@ -13,7 +13,7 @@ use crate::term::Ui;
 use crate::term::table::{self, Align, Column};
 
 /// How many changes, or names, are told; of the others, only how many there are.
-const NAMED: usize = 10;
+pub(super) const NAMED: usize = 10;
 
 /// Names for a line: `a, b, c`, or the first of them `and 90 more`.
 pub(super) fn named<S: AsRef<str>>(names: &[S]) -> String {

@@ -264,11 +264,15 @@ impl<'a, 'w> Intake<'a, 'w> {
             }
             let mut lines = draft.lines(&id);
             if self.store.locate(&id).is_some() {
-                let here = self.store.read(&id)?;
-                if here.conversation.header.imported.as_ref() != imported {
-                    continue;
+                match self.store.read(&id) {
+                    Ok(here) if here.conversation.header.imported.as_ref() == imported => {
+                        lines = go_on(&here.lines, lines);
+                    }
+                    Ok(_) => continue,
+                    // What cannot be read here stays as it is, and is no reason to refuse others.
+                    Err(error) if error.kind() == Kind::Malformed => {}
+                    Err(error) => return Err(error),
                 }
-                lines = go_on(&here.lines, lines);
             }
             let found = Found {
                 id,

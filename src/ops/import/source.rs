@@ -29,7 +29,11 @@ pub struct Source {
 }
 
 enum Bytes {
-    File(Box<dyn File>),
+    /// A regular file, which is opened when its turn comes: a directory may have more of them
+    /// than a process may have open.
+    Closed(PathBuf),
+    /// A pipe, or a device, which can be opened only once.
+    Open(Box<dyn File>),
     Stream(Box<dyn Read>),
 }
 
@@ -47,9 +51,6 @@ impl Source {
     /// A file; or what there is to import in a directory, such as one that an export has
     /// been unpacked to.
     pub fn open(disk: &dyn Disk, name: &str, path: &Path) -> Result<Vec<Self>> {
-        let cannot = |path: &Path, error: &io::Error| {
-            Error::io("cannot open what is to be imported", path, error)
-        };
         let is_directory = |path: &Path| {
             let stat = disk.stat(&path.join("."));
             stat.is_ok_and(|stat| stat.kind == FileKind::Directory)
@@ -57,16 +58,22 @@ impl Source {
         if !is_directory(path) {
             let file = disk
                 .open(path, Open::Read)
-                .map_err(|error| cannot(path, &error))?;
-            let stat = file.stat().map_err(|error| cannot(path, &error))?;
+                .map_err(|error| cannot_open(path, &error))?;
+            let stat = file.stat().map_err(|error| cannot_open(path, &error))?;
+            let (len, bytes) = match stat.kind {
+                FileKind::File => (Some(stat.len), Bytes::Closed(path.to_path_buf())),
+                _ => (None, Bytes::Open(file)),
+            };
             return Ok(vec![Self {
                 name: name.to_owned(),
                 path: Some(path.to_path_buf()),
-                len: (stat.kind == FileKind::File).then_some(stat.len),
-                bytes: Bytes::File(file),
+                len,
+                bytes,
             }]);
         }
-        let entries = disk.read_dir(path).map_err(|error| cannot(path, &error))?;
+        let entries = disk
+            .read_dir(path)
+            .map_err(|error| cannot_open(path, &error))?;
         let mut names: Vec<_> = entries
             .into_iter()
             .filter(|entry| entry.kind == FileKind::File)
@@ -119,7 +126,12 @@ impl Source {
                 let counted = progress.count(stream);
                 bytes_of(counted, &mut progress, intake)
             }
-            Bytes::File(file) => read_file(progress.count(file), &mut progress, intake),
+            Bytes::Open(file) => read_file(progress.count(file), &mut progress, intake),
+            Bytes::Closed(path) => {
+                let file = intake.store.disk().open(&path, Open::Read);
+                file.map_err(|error| cannot_open(&path, &error))
+                    .and_then(|file| read_file(progress.count(file), &mut progress, intake))
+            }
         };
         read.map_err(|error| match &path {
             // A signal has nothing to do with it, and an error of the store has its own path.
@@ -351,6 +363,10 @@ fn read_some(input: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
         }
     }
     Ok(filled)
+}
+
+fn cannot_open(path: &Path, error: &io::Error) -> Error {
+    Error::io("cannot open what is to be imported", path, error)
 }
 
 /// The refusal of an input.
