@@ -857,6 +857,32 @@ fn limits_refuse_before_anything_comes_in() {
     );
     assert_eq!(counts(&import(&sandbox, &[&file])), [3, 0, 0, 0, 0]);
 
+    // What a small file unpacks to is refused on the way.
+    assert_eq!(
+        sandbox
+            .run(&["config", "set", "limits.storage_mb", "1"])
+            .code,
+        0
+    );
+    let long: Vec<Value> = (0..30)
+        .map(|minute| llm_reply(&minute.to_string(), minute, "p", &"x".repeat(40_000)))
+        .collect();
+    let packed = put(&sandbox, "packed", gzip(json!(long).to_string().as_bytes()));
+    assert!(fs::metadata(&packed).unwrap().len() < 30_000);
+    for args in [&["import", &packed][..], &["import", "-n", &packed]] {
+        let ran = sandbox.run(args);
+        assert_eq!(ran.code, 73, "{}", ran.stderr);
+        assert!(
+            ran.stderr.contains("limits.storage_mb allows 1.0 MB"),
+            "{}",
+            ran.stderr
+        );
+    }
+    assert_eq!(
+        sandbox.run(&["config", "unset", "limits.storage_mb"]).code,
+        0
+    );
+
     // One that is larger than what may be in memory, in each of the formats.
     sandbox.set("PACHAT_MAX_MEMORY_MB", "1");
     let long = "x".repeat(1_100_000);

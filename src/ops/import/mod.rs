@@ -19,10 +19,12 @@ mod tree;
 
 use std::collections::BTreeMap;
 
+use crate::archive::manifest;
 use crate::model::conversation::Conversation;
 use crate::model::error::{Error, Kind, Result};
 use crate::model::id::ConversationId;
 use crate::model::record::Imported;
+use crate::model::size::grouped;
 use crate::store::Store;
 use crate::store::lock::Patience;
 
@@ -35,6 +37,9 @@ use draft::Draft;
 
 pub use draft::Left;
 pub use source::Source;
+
+/// The most conversations that come in at once: no backup holds more files.
+const MOST: usize = manifest::MOST_FILES;
 
 /// A conversation that was found.
 #[derive(Clone, Debug)]
@@ -142,7 +147,7 @@ pub fn preview(
     limits: &Limits,
     watch: &mut dyn Watch,
 ) -> Result<(Read, Plan)> {
-    let mut intake = Intake::new(store, Gathering::looking(store)?, watch);
+    let mut intake = Intake::new(store, Gathering::looking(store)?, limits, watch);
     intake.read_all(sources)?;
     let plan = intake.gathering.plan();
     let read = intake.into_read().0;
@@ -158,7 +163,8 @@ pub fn prepare<'a>(
     watch: &mut dyn Watch,
     patience: &mut Patience<'_>,
 ) -> Result<(Read, Prepared<'a>)> {
-    let mut intake = Intake::new(store, Gathering::staging(store, patience)?, watch);
+    let gathering = Gathering::staging(store, patience)?;
+    let mut intake = Intake::new(store, gathering, limits, watch);
     intake.read_all(sources)?;
     let (read, gathering) = intake.into_read();
     let prepared = gathering.prepared();
@@ -196,18 +202,28 @@ fn check_limits(store: &Store, limits: &Limits, plan: &Plan) -> Result<()> {
 struct Intake<'a, 'w> {
     store: &'a Store,
     gathering: Gathering<'a>,
+    limits: &'w Limits,
     watch: &'w mut dyn Watch,
     read: Read,
+    /// The bytes of all conversations.
+    bytes: u64,
     /// How many conversations were seen, also empty ones and those that came before.
     seen: usize,
 }
 
 impl<'a, 'w> Intake<'a, 'w> {
-    fn new(store: &'a Store, gathering: Gathering<'a>, watch: &'w mut dyn Watch) -> Self {
+    fn new(
+        store: &'a Store,
+        gathering: Gathering<'a>,
+        limits: &'w Limits,
+        watch: &'w mut dyn Watch,
+    ) -> Self {
         Self {
             store,
             gathering,
+            limits,
             watch,
+            bytes: 0,
             read: Read {
                 found: BTreeMap::new(),
                 left: Left::default(),
@@ -289,6 +305,19 @@ impl<'a, 'w> Intake<'a, 'w> {
     fn take(&mut self, found: Found, lines: &[u8]) -> Result<()> {
         if lines.len() as u64 > self.limit() {
             return Err(source::too_large(self.limit()));
+        }
+        self.bytes = self.bytes.saturating_add(lines.len() as u64);
+        if self.bytes > self.limits.storage.0 {
+            // A small file can unpack to more than any disk holds.
+            limits::check_import(self.store, self.limits, 0, self.bytes)?;
+        }
+        if self.read.found.len() >= MOST {
+            return Err(Error::new(Kind::Malformed, "cannot import")
+                .why(format!(
+                    "there are more than {} conversations in it",
+                    grouped(MOST)
+                ))
+                .hint("import them in parts: no backup would hold more"));
         }
         if !self.gathering.add(&found.id, lines)? {
             return Err(
