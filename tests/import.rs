@@ -554,6 +554,38 @@ fn one_command_undoes_it() {
 }
 
 #[test]
+fn the_last_conversation_stays_the_last() {
+    let sandbox = Sandbox::new();
+    sandbox.run(&["send", "-m", "builtin/guide", "what is a backup?"]);
+    let last = sandbox.run(&["export", "last"]).stdout;
+    let old = json!({"uuid": "c1", "created_at": "2024-02-03T10:00:00Z", "chat_messages": [
+        {"uuid": "x", "sender": "human", "text": "Bread?", "created_at": "2024-02-03T10:00:00Z"},
+    ]});
+    let file = put(
+        &sandbox,
+        "export.json",
+        json!([chatgpt(&[]), old]).to_string(),
+    );
+    assert_eq!(counts(&import(&sandbox, &[&file])), [2, 0, 0, 0, 0]);
+    assert_eq!(sandbox.run(&["export", "last"]).stdout, last);
+    // What is known of files without reading them is right.
+    for list in [&["list"][..], &["list"], &["backup", "-q"], &["list"]] {
+        assert_eq!(sandbox.run(list).code, 0);
+    }
+    assert_eq!(sandbox.run(&["list"]).stdout.lines().count(), 3);
+
+    // Alone, it is the one in which something was said last.
+    let sandbox = Sandbox::new();
+    let file = put(
+        &sandbox,
+        "export.json",
+        json!([old, chatgpt(&[])]).to_string(),
+    );
+    import(&sandbox, &[&file]);
+    assert!(sandbox.run(&["export", "last"]).stdout.contains("Bread?"));
+}
+
+#[test]
 fn one_can_go_on_with_what_was_imported() {
     let sandbox = Sandbox::new();
     let file = put(&sandbox, "export.json", chatgpt(&[]).to_string());

@@ -301,6 +301,38 @@ fn a_merge_loses_nothing_that_is_there() {
 }
 
 #[test]
+fn the_last_conversation_is_the_one_that_was_talked_in_last() {
+    let mut there = sandbox();
+    // It was begun before the other one.
+    append(&there, &active(SKY), &more(2, "and at night?"));
+    let file = there.path().join("copy.tar.gz").display().to_string();
+    assert_eq!(there.run(&["backup", "-o", &file]).code, 0);
+    let last = |sandbox: &Sandbox| sandbox.run(&["export", "last", "-F", "jsonl"]).stdout;
+
+    let new = Sandbox::new();
+    assert_eq!(new.run(&["restore", &file, "--yes"]).code, 0);
+    let text = last(&new);
+    assert!(text.contains("and at night?"), "{text}");
+
+    // What a merge adds is as old as it is.
+    there.set(
+        "PACHAT_DATA_DIR",
+        there.path().join("other").to_str().unwrap(),
+    );
+    assert_eq!(
+        there
+            .run(&["send", "-m", "builtin/guide", "what is a backup?"])
+            .code,
+        0
+    );
+    let before = last(&there);
+    let ran = there.run(&["restore", &file, "--merge", "--yes"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert_eq!(there.run(&["list"]).stdout.lines().count(), 3);
+    assert_eq!(last(&there), before);
+}
+
+#[test]
 fn a_merge_meets_a_conversation_in_the_other_place() {
     let sandbox = sandbox();
     back_up(&sandbox, &[]);

@@ -105,6 +105,11 @@ pub trait File: Read + Write + Seek + Send {
     /// What is known about it.
     fn stat(&self) -> io::Result<Stat>;
 
+    /// Sets when it was last changed; does nothing on a disk that does not keep that.
+    fn set_modified(&self, _at: SystemTime) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Takes the lock if it is free; `false` if another holder has it.
     fn try_lock(&self, mode: LockMode) -> io::Result<bool>;
 }
@@ -517,6 +522,10 @@ impl File for RealFile {
 
     fn stat(&self) -> io::Result<Stat> {
         self.0.metadata().map(|metadata| stat(&metadata))
+    }
+
+    fn set_modified(&self, at: SystemTime) -> io::Result<()> {
+        self.0.set_modified(at)
     }
 
     fn try_lock(&self, mode: LockMode) -> io::Result<bool> {

@@ -17,6 +17,7 @@ use crate::store::swap::Staging;
 use super::compare::Comparison;
 use super::plan::{Copies, Mode, Plan};
 use super::select::Selection;
+use super::times::Ending;
 use super::{Prepared, Request};
 
 /// Restricts nothing.
@@ -85,6 +86,10 @@ impl<'a> Gathering<'a> {
                 let path = staging.path(Part::Active, &name);
                 Error::io("cannot keep what is to be imported", &path, &error).with_kind(Kind::Io)
             })?;
+            if let Some(mut ending) = Ending::of(Part::Active, &name) {
+                ending.update(lines);
+                ending.stamp(self.store, file.as_ref());
+            }
         }
         let entry = Entry {
             path,

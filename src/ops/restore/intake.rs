@@ -23,6 +23,7 @@ use super::compare::Comparison;
 use super::content::Measuring;
 use super::plan::Mode;
 use super::select::Selection;
+use super::times::Ending;
 
 /// The longest key file, in bytes. pachat's own has 65.
 const LONGEST_KEY: usize = 1 << 16;
@@ -65,6 +66,7 @@ struct Current {
     checker: Option<Checker>,
     measuring: Option<Measuring>,
     file: Option<Box<dyn File>>,
+    ending: Option<Ending>,
     is_key: bool,
 }
 
@@ -147,6 +149,7 @@ impl Sink for Intake<'_> {
         self.current.measuring = comparison.and_then(|comparison| comparison.measuring(entry));
         if let Some(shelf) = self.shelf.as_mut().filter(|_| wanted) {
             self.current.file = Some(shelf.create(part, entry.path.name())?);
+            self.current.ending = Ending::of(part, entry.path.name());
         }
         Ok(())
     }
@@ -158,6 +161,9 @@ impl Sink for Intake<'_> {
         }
         if let Some(measuring) = &mut current.measuring {
             measuring.update(bytes);
+        }
+        if let Some(ending) = &mut current.ending {
+            ending.update(bytes);
         }
         if let Some(file) = &mut current.file {
             let place = self
@@ -181,6 +187,9 @@ impl Sink for Intake<'_> {
         let current = std::mem::take(&mut self.current);
         if let Some(damage) = current.checker.and_then(Checker::finish) {
             return Err(Refusal::new("content", entry.path.as_str(), damage).into());
+        }
+        if let (Some(ending), Some(file)) = (current.ending, current.file) {
+            ending.stamp(self.store, file.as_ref());
         }
         if let (Some(comparison), Some(measuring)) = (&mut self.comparison, current.measuring) {
             comparison.measured(self.store, entry, measuring.finish())?;

@@ -12,6 +12,7 @@ mod intake;
 mod key_file;
 pub mod plan;
 pub mod select;
+mod times;
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
