@@ -469,6 +469,48 @@ fn what_was_imported_is_known_again_and_goes_on() {
 }
 
 #[test]
+fn a_prompt_that_was_edited_there_is_taken_over() {
+    let sandbox = Sandbox::new();
+    let mut export = chatgpt(&[("m10", "user", "Really?"), ("m11", "assistant", "Yes.")]);
+    let file = put(&sandbox, "export.json", export.to_string());
+    import(&sandbox, &[&file]);
+    let (path, before) = conversations(&sandbox).pop_first().unwrap();
+    assert_eq!(
+        said(&sandbox, "last")[6..],
+        ["user: Really?", "assistant: Yes."]
+    );
+
+    let none = json!({});
+    for (key, parent, role, text) in [
+        ("m12", "m9", "user", "Why a whale?"),
+        ("m13", "m12", "assistant", "It blows."),
+    ] {
+        let (key, place) = node(key, parent, role, &json!(text), &none);
+        export["mapping"][key] = place;
+    }
+    export["current_node"] = "m13".into();
+    let newer = put(&sandbox, "newer.json", export.to_string());
+    assert_eq!(counts(&import(&sandbox, &[&newer])), [0, 1, 0, 0, 0]);
+    assert_eq!(
+        said(&sandbox, "last")[6..],
+        ["user: Why a whale?", "assistant: It blows."]
+    );
+    // Added at the end; what was there is there.
+    assert!(fs::read(&path).unwrap().starts_with(&before));
+    sound(&sandbox);
+    assert_eq!(counts(&import(&sandbox, &[&newer])), [0, 0, 1, 0, 0]);
+
+    // What was said here is not taken back.
+    let ran = sandbox.run(&["send", "-c", "-m", "builtin/guide", "where is the log?"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let (key, place) = node("m14", "m3", "user", &json!("Another"), &none);
+    export["mapping"][key] = place;
+    export["current_node"] = "m14".into();
+    let newest = put(&sandbox, "newest.json", export.to_string());
+    assert_eq!(counts(&import(&sandbox, &[&newest])), [0, 0, 0, 0, 1]);
+}
+
+#[test]
 fn an_archived_conversation_that_goes_on_is_in_use_again() {
     let sandbox = Sandbox::new();
     let first = put(&sandbox, "first.json", chatgpt(&[]).to_string());

@@ -31,8 +31,8 @@ use super::waiting::{Watcher, with_patience};
         ChatGPT and Claude (the .zip as it is downloaded, or the conversations.json in it), and from llm (what `llm logs -n 0 --json` \
         prints). What kind of file it is is found out by looking into it.\n\n\
         What came in once is known again: importing the same file does nothing, and a newer export adds what is new, to \
-        conversations as well. One that has gone on both here and there stays as it is here, and is named. Nothing that is here \
-        is changed but by adding to it. All of it comes in, or none; a rollback point is made first, so one command undoes it.",
+        conversations as well; a prompt that was edited there is taken over as after /undo. One that has gone on both here and \
+        there stays as it is here, and is named. Nothing that is here is changed but by adding to it. All of it comes in, or none; a rollback point is made first, so one command undoes it.",
     after_long_help = "Examples:\n  \
         pachat import ~/Downloads/chatgpt-export.zip --dry-run\n  \
         pachat import ~/Downloads/chatgpt-export.zip\n  \

@@ -11,6 +11,7 @@
 mod chatgpt;
 mod claude;
 mod draft;
+mod go_on;
 mod json;
 mod llm;
 mod own;
@@ -34,6 +35,7 @@ use super::restore::plan::{Action, Plan};
 use super::restore::{Done, Manner, Prepared};
 use super::watch::Watch;
 use draft::Draft;
+use go_on::go_on;
 
 pub use draft::Left;
 pub use source::Source;
@@ -282,7 +284,7 @@ impl<'a, 'w> Intake<'a, 'w> {
             if self.store.locate(&id).is_some() {
                 match self.store.read(&id) {
                     Ok(here) if here.conversation.header.imported.as_ref() == imported => {
-                        lines = go_on(&here.lines, lines);
+                        lines = go_on(&here, lines);
                     }
                     Ok(_) => continue,
                     // What cannot be read here stays as it is, and is no reason to refuse others.
@@ -328,20 +330,6 @@ impl<'a, 'w> Intake<'a, 'w> {
         }
         self.read.found.insert(found.id.clone(), found);
         Ok(())
-    }
-}
-
-/// The lines to compare with those that are here, `here`, of a conversation that came from the
-/// same place before. Its title may have been changed here or there since, so the headers do
-/// not count; what counts is whether one goes on where the other ends.
-fn go_on(here: &[u8], coming: Vec<u8>) -> Vec<u8> {
-    let body = |lines: &[u8]| memchr::memchr(b'\n', lines).map_or(lines.len(), |at| at + 1);
-    let (head, body_here) = here.split_at(body(here));
-    let body_coming = &coming[body(&coming)..];
-    if body_here.starts_with(body_coming) || body_coming.starts_with(body_here) {
-        [head, body_coming].concat()
-    } else {
-        coming
     }
 }
 

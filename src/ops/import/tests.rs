@@ -3,14 +3,17 @@
 use std::io::{Cursor, Write as _};
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use proptest::prelude::*;
 use proptest::sample::Index;
 use serde_json::{Map, Value, json};
 
 use super::draft::Draft;
+use super::tree::{Node, lay_out};
 use super::{Read, Source, chatgpt, claude, go_on, llm, preview};
 use crate::model::conversation::Conversation;
 use crate::model::error::{Kind, Result};
+use crate::model::record::{Content, Message, Role, line};
 use crate::model::size::ByteSize;
 use crate::ops::limits::Limits;
 use crate::ops::watch::Unwatched;
@@ -18,6 +21,7 @@ use crate::platform::clock::RealClock;
 use crate::platform::disk::RealDisk;
 use crate::platform::random::RealRandom;
 use crate::store::Store;
+use crate::store::read::Loaded;
 
 /// JSON with the names and words of all formats in odd places.
 fn odd() -> impl Strategy<Value = Value> {
@@ -103,6 +107,43 @@ fn odd() -> impl Strategy<Value = Value> {
     })
 }
 
+/// What is here, if these are its lines.
+fn here(lines: &[u8]) -> Loaded {
+    Loaded {
+        conversation: Conversation::parse(lines).unwrap(),
+        misnamed: None,
+        lines: lines.to_vec(),
+        archived: false,
+    }
+}
+
+fn active(lines: &[u8]) -> Vec<String> {
+    let conversation = here(lines).conversation;
+    let texts = conversation
+        .active()
+        .map(|message| message.content.to_text().into_owned());
+    texts.collect()
+}
+
+/// A conversation whose places hang on earlier ones, as it was when there were so many.
+fn grown(parents: &[Option<usize>], count: usize, current: usize) -> (Vec<u8>, Vec<String>) {
+    let node = |at: usize| {
+        let text = Content::text(&at.to_string());
+        let message = Message::new(0, Role::User, text, Timestamp::UNIX_EPOCH);
+        Node {
+            key: at.to_string(),
+            parent: parents[at].map(|parent| parent.to_string()),
+            message: Some(Box::new(message)),
+        }
+    };
+    let mut draft = Draft::new("chatgpt", "x");
+    draft.lines = lay_out((0..count).map(node).collect(), Some(&current.to_string()));
+    let way = std::iter::successors(Some(current), |at| parents[*at]);
+    let mut way: Vec<String> = way.map(|at| at.to_string()).collect();
+    way.reverse();
+    (draft.lines(&draft.id(0)), way)
+}
+
 fn check(make: impl Fn() -> Draft) -> Result<(), TestCaseError> {
     let draft = make();
     if draft.is_empty() {
@@ -121,7 +162,7 @@ fn check(make: impl Fn() -> Draft) -> Result<(), TestCaseError> {
     // The same again is the same.
     let again = make();
     prop_assert_eq!(again.id(0), id.clone());
-    prop_assert_eq!(&go_on(&lines, again.lines(&id)), &lines);
+    prop_assert_eq!(&go_on(&here(&lines), again.lines(&id)), &lines);
     Ok(())
 }
 
@@ -191,7 +232,7 @@ proptest! {
         check(|| claude::conversation(value.clone()))?;
         check(|| chatgpt::conversation(with("mapping", &value)))?;
         check(|| claude::conversation(with("chat_messages", &value)))?;
-        check(|| llm::conversation("a", vec![(jiff::Timestamp::UNIX_EPOCH, value.clone())]))?;
+        check(|| llm::conversation("a", vec![(Timestamp::UNIX_EPOCH, value.clone())]))?;
     }
 
     #[test]
@@ -218,6 +259,59 @@ proptest! {
             check(make)?;
             prop_assert!((1..=2).contains(&make().messages()));
         }
+    }
+
+    #[test]
+    fn what_went_on_elsewhere_goes_on_here(
+        hangs_on in prop::collection::vec(any::<Index>(), 2..20),
+        first in any::<Index>(),
+        currents in any::<[Index; 2]>(),
+        own in any::<bool>(),
+    ) {
+        let parents: Vec<Option<usize>> = hangs_on
+            .iter()
+            .enumerate()
+            .map(|(at, parent)| parent.index(at + 1).checked_sub(1))
+            .collect();
+        let count = 1 + first.index(parents.len());
+        let (mut lines, _) = grown(&parents, count, currents[0].index(count));
+        if own {
+            // Somebody has gone on here.
+            let n = here(&lines).conversation.next_number();
+            let message = Message::new(n, Role::User, Content::text("own"), Timestamp::UNIX_EPOCH);
+            lines.extend_from_slice(&line(&message));
+        }
+        let (coming, way) = grown(&parents, parents.len(), currents[1].index(parents.len()));
+        let merged = go_on(&here(&lines), coming.clone());
+        // It stays as it is, or somebody has to decide: these are as nothing to add.
+        let stays = merged == lines || merged == coming || lines.starts_with(&merged);
+        if own {
+            // What was said here is never taken back.
+            prop_assert!(stays, "{}", String::from_utf8_lossy(&merged));
+        } else if !stays {
+            prop_assert!(merged.starts_with(&lines));
+            prop_assert_eq!(active(&merged), way);
+            prop_assert_eq!(go_on(&here(&merged), coming), merged);
+        } else if merged != coming && !active(&lines).starts_with(&way) {
+            // It was taken back here, or is another branch there.
+            let known = here(&lines).conversation;
+            let texts: Vec<String> = known.all().map(|(message, _)| message.content.to_text().into_owned()).collect();
+            prop_assert!(way.iter().all(|text| texts.contains(text)), "{way:?}");
+        }
+    }
+
+    #[test]
+    fn a_new_branch_of_what_is_here_is_added(turns in 1..6_usize, edited in any::<Index>(), more in 1..4_usize) {
+        // A straight conversation; then a prompt of it is edited, and it goes on from there.
+        let mut parents: Vec<Option<usize>> = (0..turns).map(|at| at.checked_sub(1)).collect();
+        let (lines, _) = grown(&parents, turns, turns - 1);
+        parents.push(parents[edited.index(turns)]);
+        parents.extend((1..more).map(|at| Some(turns + at - 1)));
+        let (coming, way) = grown(&parents, parents.len(), parents.len() - 1);
+        let merged = go_on(&here(&lines), coming.clone());
+        prop_assert!(merged.starts_with(&lines) && merged.len() > lines.len());
+        prop_assert_eq!(active(&merged), way);
+        prop_assert_eq!(go_on(&here(&merged), coming), merged);
     }
 
     #[test]
