@@ -15,10 +15,10 @@ use crate::store::read::Loaded;
 /// the coming ones as they are, which differ.
 pub(super) fn go_on(here: &Loaded, coming: Vec<u8>) -> Vec<u8> {
     // The title may have been changed here or there since, so the headers do not count.
-    let (head, body) = here.lines.split_at(body(&here.lines));
-    let coming_body = &coming[self::body(&coming)..];
-    if body.starts_with(coming_body) || coming_body.starts_with(body) {
-        return [head, coming_body].concat();
+    let (header, ours) = here.lines.split_at(header_len(&here.lines));
+    let theirs = &coming[header_len(&coming)..];
+    if ours.starts_with(theirs) || theirs.starts_with(ours) {
+        return [header, theirs].concat();
     }
     match Conversation::parse(&coming) {
         Ok(there) => add(here, &there).unwrap_or(coming),
@@ -26,8 +26,8 @@ pub(super) fn go_on(here: &Loaded, coming: Vec<u8>) -> Vec<u8> {
     }
 }
 
-/// Where the lines after the header begin.
-fn body(lines: &[u8]) -> usize {
+/// The length of the first line.
+fn header_len(lines: &[u8]) -> usize {
     memchr::memchr(b'\n', lines).map_or(lines.len(), |at| at + 1)
 }
 
@@ -45,13 +45,8 @@ fn add(here: &Loaded, there: &Conversation) -> Option<Vec<u8>> {
     }
     let known: HashSet<_> = there.all().map(|(message, _)| said(message)).collect();
     let is_only_here = |message: &&Message| !known.contains(&said(message));
-    let was_here = |message: &Message| said(message) == said(new[0]);
-    if taken_back.iter().any(is_only_here)
-        || here
-            .conversation
-            .all()
-            .any(|(message, _)| was_here(message))
-    {
+    let mut ever = here.conversation.all().map(|(message, _)| said(message));
+    if taken_back.iter().any(is_only_here) || ever.any(|message| message == said(new[0])) {
         return None;
     }
     let mut lines = here.lines.clone();
