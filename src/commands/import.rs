@@ -102,7 +102,8 @@ fn sources(files: &[String], context: &mut Context) -> Result<Vec<Source>> {
             let path = context.environment.resolve(Path::new(file));
             sources.extend(Source::open(context.disk.as_ref(), file, &path)?);
         } else if std::mem::replace(&mut is_read, true) {
-            return Err(Error::new(Kind::Usage, "standard input is named twice"));
+            return Err(Error::new(Kind::Usage, "standard input is named twice")
+                .hint("name - once, or give the other one as a file"));
         } else {
             let nothing = Box::new(io::empty());
             let input = Box::new(std::mem::replace(&mut context.stdin.reader, nothing));
@@ -221,12 +222,6 @@ fn print(read: &Read, fates: &BTreeMap<ConversationId, Fate>, context: &mut Cont
             ]
         })
         .collect();
-    if !context.ui.stdout_is_terminal() {
-        return context.ui.data(table::tsv(&rows).as_bytes());
-    }
-    if rows.is_empty() {
-        return Ok(());
-    }
     let column = |name, align| Column { name, align };
     let columns = [
         column("ACTION", Align::Left),
@@ -234,7 +229,7 @@ fn print(read: &Read, fates: &BTreeMap<ConversationId, Fate>, context: &mut Cont
         column("ID", Align::Left),
         column("TITLE", Align::Left),
     ];
-    table::print(&mut context.ui, &columns, &rows)
+    table::show(&mut context.ui, &columns, &rows)
 }
 
 fn print_json(

@@ -150,13 +150,7 @@ fn print(models: &[&ModelInfo], context: &mut Context) -> Result<()> {
             ]
         })
         .collect();
-    if !context.ui.stdout_is_terminal() {
-        return context.ui.data(table::tsv(&rows).as_bytes());
-    }
-    if rows.is_empty() {
-        return Ok(());
-    }
-    table::print(&mut context.ui, &COLUMNS, &rows)
+    table::show(&mut context.ui, &COLUMNS, &rows)
 }
 
 /// A price per token as dollars per million tokens; nothing where there is no price.

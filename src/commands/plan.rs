@@ -34,19 +34,13 @@ pub(super) fn print(plan: &Plan, context: &mut Context) -> Result<()> {
         .filter(|step| verbose || step.action.is_change())
         .map(row)
         .collect();
-    if !context.ui.stdout_is_terminal() {
-        return context.ui.data(table::tsv(&rows).as_bytes());
-    }
-    if rows.is_empty() {
-        return Ok(());
-    }
     let column = |name, align| Column { name, align };
     let columns = [
         column("ACTION", Align::Left),
         column("SIZE", Align::Right),
         column("FILE", Align::Left),
     ];
-    table::print(&mut context.ui, &columns, &rows)
+    table::show(&mut context.ui, &columns, &rows)
 }
 
 fn row(step: &Step) -> Vec<String> {

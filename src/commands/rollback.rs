@@ -26,7 +26,7 @@ use super::waiting::with_patience;
 #[derive(Debug, Args)]
 #[command(
     about = "Go back to how things were before a big change",
-    long_about = "Goes back to a rollback point. A point is made before every restore and every rollback, so each can be \
+    long_about = "Goes back to a rollback point. A point is made before every restore, import and rollback, so each can be \
         undone, and whenever you ask for one. It takes next to no space: files are shared, and only what is replaced \
         afterwards is kept twice. Going back touches only what the point covers: of one that you ask for conversations, \
         attachments, settings and keys; of others what was about to change.",

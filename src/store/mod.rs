@@ -146,14 +146,14 @@ impl Store {
         self.random.as_ref()
     }
 
-    /// Checks that this program can read the store, and completes a restore or rollback that
-    /// died in its last steps. A store that does not exist yet is fine.
+    /// Checks that this program can read the store, and completes a restore, import or rollback
+    /// that died in its last steps. A store that does not exist yet is fine.
     pub fn check(&self) -> Result<()> {
         self.check_format()?;
         swap::recover_for_reading(self)
     }
 
-    /// Whether a restore or rollback died in its last steps, or is in them right now: parts of
+    /// Whether a restore, import or rollback died in its last steps, or is in them right now: parts of
     /// the store may be missing until [`Store::check`]. One `stat`; what cannot be looked at
     /// is none.
     pub fn is_half_swapped(&self) -> bool {

@@ -1,4 +1,4 @@
-//! Replacing whole parts of the store at once: restore and rollback.
+//! Replacing whole parts of the store at once: restore, import and rollback.
 //!
 //! ```text
 //! .swap/
@@ -379,9 +379,13 @@ fn settle(store: &Store, patience: &mut Patience<'_>) -> Result<()> {
     exchange.forget()?;
     drop(logs);
     match outcome {
-        Outcome::Done => log::warn!("a restore or rollback that was interrupted is complete now"),
+        Outcome::Done => {
+            log::warn!("a restore, import or rollback that was interrupted is complete now");
+        }
         Outcome::Undone(error) => {
-            log::warn!("a restore or rollback that was interrupted was taken back: {error}");
+            log::warn!(
+                "a restore, import or rollback that was interrupted was taken back: {error}"
+            );
         }
     }
     Ok(())

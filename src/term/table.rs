@@ -37,6 +37,18 @@ pub fn tsv(rows: &[Vec<String>]) -> String {
     out
 }
 
+/// Shows the same rows to everybody: a table on a terminal, tab-separated values in a pipe;
+/// nothing where there are none.
+pub fn show(ui: &mut Ui, columns: &[Column], rows: &[Vec<String>]) -> Result<()> {
+    if !ui.stdout_is_terminal() {
+        return ui.data(tsv(rows).as_bytes());
+    }
+    if rows.is_empty() {
+        return Ok(());
+    }
+    print(ui, columns, rows)
+}
+
 /// Prints a table that fits the terminal.
 pub fn print(ui: &mut Ui, columns: &[Column], rows: &[Vec<String>]) -> Result<()> {
     let width = ui.size().map_or(80, |(columns, _)| columns);

@@ -180,18 +180,12 @@ fn plan_rows(planned: &[Repair]) -> Vec<Vec<String>> {
 
 fn print_plan(planned: &[Repair], context: &mut Context) -> Result<()> {
     let rows = plan_rows(planned);
-    if !context.ui.stdout_is_terminal() {
-        return context.ui.data(table::tsv(&rows).as_bytes());
-    }
-    if rows.is_empty() {
-        return Ok(());
-    }
     let column = |name| Column {
         name,
         align: Align::Left,
     };
     let columns = [column("CODE"), column("SUBJECT"), column("REPAIR")];
-    table::print(&mut context.ui, &columns, &rows)
+    table::show(&mut context.ui, &columns, &rows)
 }
 
 /// Severity, code, subject, line, cause, remedy, whether it can be repaired.

@@ -92,7 +92,11 @@ fn object(name: &str, json: &str, logs: &mut llm::Logs, intake: &mut Intake<'_, 
         // Programs that count in UTF-16 cut texts in the middle of a character.
         mended(json).map_or(Err(error), |json| serde_json::from_str(&json))
     });
-    let value = parsed.map_err(|error| refuse(format!("{name} cannot be read")).cause(error))?;
+    let value = parsed.map_err(|error| {
+        refuse(format!("{name} cannot be read"))
+            .cause(error)
+            .hint("fetch the file anew, or take that one out of it; nothing was imported")
+    })?;
     if value.get("mapping").is_some_and(Value::is_object) {
         return intake.draft(&chatgpt::conversation(value));
     }

@@ -72,7 +72,8 @@ fn end(conversation: &mut Vec<u8>, intake: &mut Intake<'_, '_>) -> Result<()> {
     if is_sound {
         conversation.push(b'\n');
     } else if whole == 0 {
-        return Err(refuse("it ends in the middle of its first line".into()));
+        return Err(refuse("it ends in the middle of its first line".into())
+            .hint("fetch the file anew; nothing was imported"));
     } else {
         let bytes = tail.len();
         conversation.truncate(whole);

@@ -194,7 +194,8 @@ fn unzip(
         zip::result::ZipError::Io(error) => failed(&error),
         other => refuse(format!(
             "the zip file is damaged, or of a kind that is not known: {other}"
-        )),
+        ))
+        .hint("fetch the file anew, or unpack it and name the directory"),
     };
     let mut archive = zip::ZipArchive::new(BufReader::new(file)).map_err(damaged)?;
     let mut wanted: Vec<(Vec<u8>, usize)> = archive
@@ -227,7 +228,7 @@ fn bytes_of(input: impl Read, progress: &mut Progress, intake: &mut Intake<'_, '
     let mut input = BufReader::with_capacity(1 << 16, MultiGzDecoder::new(input));
     let beginning = look(&mut input)?;
     if beginning.starts_with(GZIP) {
-        return Err(refuse("it is packed twice".into()));
+        return Err(refuse("it is packed twice".into()).hint("unpack it once: gunzip FILE"));
     }
     let mut input = io::Cursor::new(beginning).chain(input);
     text(&mut input, progress, intake)
@@ -366,7 +367,13 @@ fn read_some(input: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
 }
 
 fn cannot_open(path: &Path, error: &io::Error) -> Error {
-    Error::io("cannot open what is to be imported", path, error)
+    let failed = Error::io("cannot open what is to be imported", path, error);
+    match error.kind() {
+        io::ErrorKind::NotFound => {
+            failed.hint("name a file or directory that is there, or - for standard input")
+        }
+        _ => failed,
+    }
 }
 
 /// The refusal of an input.
